@@ -1,0 +1,23 @@
+//! The vocabulary that the crates of Shoal share: identifiers, specs, observed states, error kinds.
+//!
+//! Start reading at [`container::spec::ContainerSpec`] for what a container is asked to be, and at
+//! [`container::state::ContainerState`] for what it is. No IO, no async, no behaviour beyond constructors, parsing,
+//! display and ordering; a type lives here only because two crates need it. Docker's JSON names are not here but in
+//! `api-compat/src/model`.
+
+pub mod container;
+pub mod digest;
+pub mod error_kind;
+pub mod ids;
+pub mod image_ref;
+pub mod network;
+pub mod platform;
+pub mod volume;
+
+pub use digest::{ChainId, DiffId, Digest, ImageId};
+pub use error_kind::ErrorKind;
+pub use ids::{
+    ClusterId, ConfigId, ContainerId, EndpointId, ExecId, NetworkId, NodeId, SandboxId, SecretId, ServiceId, TaskId,
+};
+pub use image_ref::ImageRef;
+pub use platform::Platform;
