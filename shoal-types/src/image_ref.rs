@@ -208,7 +208,8 @@ fn is_domain(domain: &str) -> bool {
     let (host, port) = match domain.strip_prefix('[') {
         Some(bracketed) => {
             let Some((address, port)) = bracketed.split_once(']') else { return false };
-            let is_address = address.bytes().all(|b| b.is_ascii_hexdigit() || b == b':') && address.contains(':');
+            let is_address =
+                address.bytes().all(|b| b.is_ascii_hexdigit() || b == b':') && address.contains(':');
             return is_address && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port));
         }
         None => match domain.split_once(':') {

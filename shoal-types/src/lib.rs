@@ -17,7 +17,8 @@ pub mod volume;
 pub use digest::{ChainId, DiffId, Digest, ImageId};
 pub use error_kind::ErrorKind;
 pub use ids::{
-    ClusterId, ConfigId, ContainerId, EndpointId, ExecId, NetworkId, NodeId, SandboxId, SecretId, ServiceId, TaskId,
+    ClusterId, ConfigId, ContainerId, EndpointId, ExecId, NetworkId, NodeId, SandboxId, SecretId, ServiceId,
+    TaskId,
 };
 pub use image_ref::ImageRef;
 pub use platform::Platform;

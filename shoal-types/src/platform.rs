@@ -96,7 +96,8 @@ impl FromStr for Platform {
         let wrong = || ParsePlatformError(text.to_owned());
         let parts: Vec<&str> = text.split('/').collect();
         let is_part = |part: &&str| {
-            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+            !part.is_empty()
+                && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
         };
         if !parts.iter().all(is_part) {
             return Err(wrong());
@@ -104,7 +105,9 @@ impl FromStr for Platform {
         let host = Self::host();
         match parts.as_slice() {
             [os] if is_known_os(os) => Ok(Self::new(os, &host.architecture, &host.variant)),
-            [architecture] if is_known_architecture(architecture) => Ok(Self::new(&host.os, architecture, "")),
+            [architecture] if is_known_architecture(architecture) => {
+                Ok(Self::new(&host.os, architecture, ""))
+            }
             [os, architecture] => Ok(Self::new(os, architecture, "")),
             [os, architecture, variant] => Ok(Self::new(os, architecture, variant)),
             _ => Err(wrong()),
@@ -113,14 +116,29 @@ impl FromStr for Platform {
 }
 
 fn is_known_os(name: &str) -> bool {
-    matches!(name.to_ascii_lowercase().as_str(), "linux" | "windows" | "darwin" | "macos" | "freebsd" | "netbsd" | "openbsd")
+    matches!(
+        name.to_ascii_lowercase().as_str(),
+        "linux" | "windows" | "darwin" | "macos" | "freebsd" | "netbsd" | "openbsd"
+    )
 }
 
 fn is_known_architecture(name: &str) -> bool {
     matches!(
         name.to_ascii_lowercase().as_str(),
-        "amd64" | "x86_64" | "386" | "i386" | "arm" | "armhf" | "armel" | "arm64" | "aarch64" | "ppc64le" | "s390x"
-            | "riscv64" | "mips64le" | "loong64"
+        "amd64"
+            | "x86_64"
+            | "386"
+            | "i386"
+            | "arm"
+            | "armhf"
+            | "armel"
+            | "arm64"
+            | "aarch64"
+            | "ppc64le"
+            | "s390x"
+            | "riscv64"
+            | "mips64le"
+            | "loong64"
     )
 }
 
