@@ -532,7 +532,12 @@ impl FailureKind {
         match self {
             Self::CommandNotFound => 127,
             Self::NotExecutable => 126,
-            Self::Runtime | Self::WrongPhase | Self::NotRunning | Self::NoSuchExec | Self::Invalid | Self::Internal => 128,
+            Self::Runtime
+            | Self::WrongPhase
+            | Self::NotRunning
+            | Self::NoSuchExec
+            | Self::Invalid
+            | Self::Internal => 128,
         }
     }
 }
