@@ -1,1 +1,20 @@
-//! placeholder
+//! This machine: containers, images, volumes and networks, and later the worker of a cluster.
+//!
+//! Start reading at [`api::Node`], what others may ask of it; then `containers`, which owns one task for each container.
+//! Mechanisms are elsewhere: the kernel's networking in overlay-net, registries in registry-client, processes in
+//! node-shim and node-runtime. Nothing here knows HTTP or Docker's JSON.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`api`] | the ports: what the front end, the builder and the worker may call |
+//! | [`store`] | the embedded database |
+//! | [`events`] | the event history |
+//! | [`shim_client`] | the engine's side of a container's shim |
+
+pub mod api;
+pub mod error;
+pub mod events;
+pub mod shim_client;
+pub mod store;
+
+pub use error::NodeError;
