@@ -1,1 +1,27 @@
-//! placeholder
+//! The networking mechanism of one Shoal node: namespaces, links, nftables, published ports, addresses, names.
+//!
+//! Start reading at [`host::Host`], the handle that the engine holds, and at [`spec`] for what it is given.
+//! Takes specs and keeps no database: every operation is idempotent and can be repeated after a crash. Policy (which
+//! container joins which network, what is persisted, Docker's names) is the engine's, in `node-agent/src/networks`.
+//!
+//! The map: [`netns`] is the only place that enters a namespace; `netlink` speaks to the kernel about links,
+//! addresses, routes; [`firewall`] owns the nftables tables named `shoal`; [`portmap`] owns host ports; [`ipam`] is
+//! pure; [`dns`] answers names; [`netd`] is the small process that keeps listeners alive while the daemon is away.
+//! The overlay driver (`driver/overlay.rs`, `lb/`, `peers.rs`) will join beside the bridge driver.
+
+pub mod dns;
+pub mod driver;
+pub mod error;
+pub mod host;
+pub mod ipam;
+pub mod netd;
+pub mod spec;
+
+pub use error::{NetError, Result};
+pub use host::{Config, Desired, Host};
+pub use spec::{
+    BridgeSpec, DriverSpec, Endpoint, EndpointSpec, Forwarding, GatewayMode, HostPorts, Icc, IfName,
+    LinkFlow, MacAddr, MacvlanMode, MacvlanSpec, Masquerade, NetworkSpec, Protocol, PublishSpec,
+    PublishedPort, Reach, ResolverSpec, Sandbox, SandboxMode, SandboxSpec, SubnetSpec, Upstream,
+    UpstreamScope,
+};
