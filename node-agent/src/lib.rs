@@ -9,6 +9,7 @@
 //! | [`api`] | the ports: what the front end, the builder and the worker may call |
 //! | [`store`] | the embedded database |
 //! | [`events`] | the event history |
+//! | [`volumes`] | volumes, who uses them, when they are mounted |
 //! | [`shim_client`] | the engine's side of a container's shim |
 
 pub mod api;
@@ -16,5 +17,6 @@ pub mod error;
 pub mod events;
 pub mod shim_client;
 pub mod store;
+pub mod volumes;
 
 pub use error::NodeError;

@@ -1,0 +1,324 @@
+//! Volumes: directories that outlive containers, who uses them, and when they are mounted.
+//!
+//! Start reading at [`VolumeStore`], the only owner of the volume table. `local.rs` is the built-in driver, `names.rs`
+//! the rules for names, `port.rs` the node's port, `attach.rs` what containers need of it. A container *refers* to a volume from its creation to its removal, and
+//! *uses* it while it runs. Binds and tmpfs are no volumes and are not known here.
+//!
+//! After a crash: the table says which volumes exist; references are rebuilt from the containers' records by
+//! whoever owns those, through [`VolumeStore::refer`]; directories without a record are removed by
+//! [`VolumeStore::sweep`], records are written after the directory is there.
+
+mod local;
+mod names;
+mod port;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use shoal_types::volume::{Volume, VolumeSpec};
+use shoal_types::{ContainerId, ErrorKind};
+
+use self::local::LocalDriver;
+pub use self::local::LocalDriverError;
+use crate::api::events::EventKind;
+use crate::api::volumes::OfMissing;
+use crate::error::NodeError;
+use crate::events::EventLog;
+use crate::store::{Batch, Record, Store};
+
+/// Name of the driver that is always there.
+pub const LOCAL_DRIVER: &str = "local";
+/// Label that Docker puts on volumes that nobody named; clients filter by it.
+const ANONYMOUS_LABEL: &str = "com.docker.volume.anonymous";
+
+/// A volume as it is stored.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct VolumeRecord {
+    volume: Volume,
+}
+
+impl Record for VolumeRecord {
+    const TABLE: &'static str = "volumes";
+}
+
+/// What is known of one volume beyond its record.
+#[derive(Debug)]
+struct Entry {
+    volume: Volume,
+    /// Containers that name it in their record, running or not.
+    references: BTreeSet<ContainerId>,
+    /// Containers that have it mounted, and how often.
+    uses: BTreeMap<ContainerId, usize>,
+}
+
+/// The volumes of this node. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct VolumeStore {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    store: Store,
+    events: EventLog,
+    local: LocalDriver,
+    /// Never held across an await.
+    entries: Mutex<BTreeMap<String, Entry>>,
+    /// Held while a volume is made, removed, mounted or unmounted, so that these do not meet. They are short and
+    /// rare; a container without volumes never comes here.
+    changes: tokio::sync::Mutex<()>,
+    /// Held by the one prune that may run.
+    pruning: tokio::sync::Mutex<()>,
+}
+
+impl VolumeStore {
+    /// Reads the table. `root` is the directory of all volumes; it is made if it does not exist. Blocks.
+    pub fn open(store: Store, events: EventLog, root: PathBuf) -> Result<Self, NodeError> {
+        let local = LocalDriver::open(root)
+            .map_err(|source| NodeError::failed("open the volume directory", source))?;
+        let entries = store
+            .load::<VolumeRecord>()?
+            .into_iter()
+            .map(|(name, record)| {
+                (name, Entry { volume: record.volume, references: BTreeSet::new(), uses: BTreeMap::new() })
+            })
+            .collect();
+        Ok(Self {
+            shared: Arc::new(Shared {
+                store,
+                events,
+                local,
+                entries: Mutex::new(entries),
+                changes: tokio::sync::Mutex::new(()),
+                pruning: tokio::sync::Mutex::new(()),
+            }),
+        })
+    }
+
+    /// Removes directories of volumes that were never recorded, and unmounts what no running container uses. For boot,
+    /// after references and uses have been rebuilt.
+    pub async fn sweep(&self) {
+        let _changes = self.shared.changes.lock().await;
+        let (known, used) = self.with_entries(|entries| {
+            let used: BTreeSet<String> = entries
+                .iter()
+                .filter(|(_, entry)| !entry.uses.is_empty())
+                .map(|(name, _)| name.clone())
+                .collect();
+            (entries.keys().cloned().collect::<BTreeSet<_>>(), used)
+        });
+        let local = self.shared.local.clone();
+        let swept = tokio::task::spawn_blocking(move || local.sweep(&known, &used)).await;
+        for error in swept.unwrap_or_default() {
+            tracing::warn!(error = %error, "leftover of a volume could not be removed");
+        }
+    }
+
+    /// Makes a volume and lets `container` refer to it from the start, so that no prune comes in between.
+    pub async fn create(
+        &self,
+        spec: VolumeSpec,
+        container: Option<ContainerId>,
+    ) -> Result<Volume, NodeError> {
+        let anonymous = spec.name.is_empty();
+        let name = if anonymous { ContainerId::random().to_string() } else { spec.name.clone() };
+        names::check(&name)?;
+        let driver = if spec.driver.is_empty() { LOCAL_DRIVER } else { &spec.driver };
+        let _changes = self.shared.changes.lock().await;
+        if let Some(existing) = self.existing(&name, &spec.driver, container)? {
+            return Ok(existing);
+        }
+        if driver != LOCAL_DRIVER {
+            return Err(NodeError::Refused {
+                kind: ErrorKind::NotFound,
+                message: format!(
+                    "create {name}: error looking up volume plugin {driver}: plugin \"{driver}\" not found"
+                ),
+            });
+        }
+        let options = spec.options.clone().unwrap_or_default();
+        let local = self.shared.local.clone();
+        let at = name.clone();
+        let mountpoint = run_blocking(move || local.create(&at, &options)).await?.map_err(|error| {
+            NodeError::Refused { kind: error.kind(), message: format!("create {name}: {error}") }
+        })?;
+        let volume = Volume {
+            name: name.clone(),
+            driver: driver.to_owned(),
+            mountpoint: mountpoint.display().to_string(),
+            options: spec.options,
+            labels: labels(spec.labels, anonymous),
+            created: Timestamp::now(),
+            anonymous,
+        };
+        let record = VolumeRecord { volume: volume.clone() };
+        self.shared.store.commit(Batch::new().put(name.clone(), &record)?).await?;
+        let references = container.into_iter().collect();
+        let entry = Entry { volume: volume.clone(), references, uses: BTreeMap::new() };
+        self.with_entries(|entries| entries.insert(name.clone(), entry));
+        self.publish("create", &name, driver, []);
+        Ok(volume)
+    }
+
+    /// The volume that already has the name, unless it is another driver's.
+    fn existing(
+        &self,
+        name: &str,
+        driver: &str,
+        container: Option<ContainerId>,
+    ) -> Result<Option<Volume>, NodeError> {
+        self.with_entries(|entries| {
+            let Some(entry) = entries.get_mut(name) else { return Ok(None) };
+            let found = &entry.volume.driver;
+            if !driver.is_empty() && driver != found {
+                return Err(NodeError::conflict(format!(
+                    "create {name}: driver '{found}' already has volume '{name}': volume name must be unique"
+                )));
+            }
+            entry.references.extend(container);
+            Ok(Some(entry.volume.clone()))
+        })
+    }
+
+    /// One volume by its exact name.
+    pub fn get(&self, name: &str) -> Option<Volume> {
+        self.with_entries(|entries| entries.get(name).map(|entry| entry.volume.clone()))
+    }
+
+    /// Lets a container refer to a volume; false when there is no such volume. For boot, and for `--volumes-from`.
+    pub fn refer(&self, name: &str, container: ContainerId) -> bool {
+        self.with_entries(|entries| {
+            entries.get_mut(name).map(|entry| entry.references.insert(container)).is_some()
+        })
+    }
+
+    /// Ends a container's reference. The volume stays.
+    pub fn forget(&self, name: &str, container: ContainerId) {
+        self.with_entries(|entries| {
+            if let Some(entry) = entries.get_mut(name) {
+                entry.references.remove(&container);
+            }
+        });
+    }
+
+    /// Removes a volume that nothing refers to.
+    pub async fn remove(&self, name: &str, missing: OfMissing) -> Result<(), NodeError> {
+        let _changes = self.shared.changes.lock().await;
+        let found = self.with_entries(|entries| {
+            entries.get(name).map(|entry| (entry.volume.clone(), entry.references.clone()))
+        });
+        let Some((volume, references)) = found else {
+            return match missing {
+                OfMissing::Succeed => Ok(()),
+                OfMissing::Fail => Err(NodeError::NoSuchVolume(name.to_owned())),
+            };
+        };
+        if !references.is_empty() {
+            let ids: Vec<String> = references.iter().map(ContainerId::to_string).collect();
+            return Err(NodeError::conflict(format!(
+                "remove {name}: volume is in use - [{}]",
+                ids.join(", ")
+            )));
+        }
+        let local = self.shared.local.clone();
+        let at = name.to_owned();
+        run_blocking(move || local.remove(&at)).await?.map_err(|error| NodeError::Refused {
+            kind: error.kind(),
+            message: format!("remove {name}: {error}"),
+        })?;
+        self.shared.store.commit(Batch::new().delete::<VolumeRecord>(name)).await?;
+        self.with_entries(|entries| entries.remove(name));
+        self.publish("destroy", name, &volume.driver, []);
+        Ok(())
+    }
+
+    /// Makes a volume's content available for one more use by a container, and says where it is.
+    pub async fn mount(&self, name: &str, container: ContainerId) -> Result<PathBuf, NodeError> {
+        let _changes = self.shared.changes.lock().await;
+        let volume = self.get(name).ok_or_else(|| NodeError::NoSuchVolume(name.to_owned()))?;
+        let options = volume.options.clone().unwrap_or_default();
+        let local = self.shared.local.clone();
+        let at = name.to_owned();
+        let path =
+            run_blocking(move || local.mount(&at, &options)).await?.map_err(|error| NodeError::Refused {
+                kind: error.kind(),
+                message: format!("error while mounting volume '{}': {error}", volume.mountpoint),
+            })?;
+        self.with_entries(|entries| {
+            if let Some(entry) = entries.get_mut(name) {
+                *entry.uses.entry(container).or_default() += 1;
+            }
+        });
+        Ok(path)
+    }
+
+    /// Records that a container that was found running uses a volume. For boot.
+    pub fn adopt_use(&self, name: &str, container: ContainerId) {
+        self.with_entries(|entries| {
+            if let Some(entry) = entries.get_mut(name) {
+                *entry.uses.entry(container).or_default() += 1;
+            }
+        });
+    }
+
+    /// Ends one use by a container; the last one unmounts.
+    pub async fn unmount(&self, name: &str, container: ContainerId) -> Result<(), NodeError> {
+        let _changes = self.shared.changes.lock().await;
+        let is_last = self.with_entries(|entries| {
+            let Some(entry) = entries.get_mut(name) else { return false };
+            if let Some(uses) = entry.uses.get_mut(&container) {
+                *uses -= 1;
+                if *uses == 0 {
+                    entry.uses.remove(&container);
+                }
+            }
+            entry.uses.is_empty() && entry.volume.options.as_ref().is_some_and(|options| !options.is_empty())
+        });
+        if !is_last {
+            return Ok(());
+        }
+        let local = self.shared.local.clone();
+        let at = name.to_owned();
+        run_blocking(move || local.unmount(&at))
+            .await?
+            .map_err(|error| NodeError::failed(format!("unmount volume {name}"), error))
+    }
+
+    /// Publishes an event about a volume; what is `known` of it is added to its driver's name.
+    pub fn publish<const N: usize>(
+        &self,
+        action: &str,
+        name: &str,
+        driver: &str,
+        known: [(&str, String); N],
+    ) {
+        let attributes = std::iter::once(("driver", driver.to_owned())).chain(known);
+        let attributes = attributes.map(|(key, value)| (key.to_owned(), value)).collect();
+        self.shared.events.publish(EventKind::Volume, action, name, attributes);
+    }
+
+    fn with_entries<T>(&self, look: impl FnOnce(&mut BTreeMap<String, Entry>) -> T) -> T {
+        look(&mut self.shared.entries.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn labels(given: Option<BTreeMap<String, String>>, anonymous: bool) -> Option<BTreeMap<String, String>> {
+    if !anonymous {
+        return given;
+    }
+    let mut labels = given.unwrap_or_default();
+    labels.insert(ANONYMOUS_LABEL.to_owned(), String::new());
+    Some(labels)
+}
+
+async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, NodeError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|source| NodeError::failed("run file system work", source))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! Behaviour of the volume store over a temporary directory and a real database.
+#![cfg(test)]
+
+use super::*;
+use crate::api::volumes::{PruneScope, VolumeFilter, VolumePruneFilter, Volumes};
+
+struct Bench {
+    _dir: tempfile::TempDir,
+    root: PathBuf,
+    volumes: VolumeStore,
+}
+
+fn bench() -> Bench {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("db")).unwrap();
+    let root = dir.path().join("volumes");
+    let volumes = VolumeStore::open(store, EventLog::new(), root.clone()).unwrap();
+    Bench { _dir: dir, root, volumes }
+}
+
+fn named(name: &str) -> VolumeSpec {
+    VolumeSpec { name: name.to_owned(), ..VolumeSpec::default() }
+}
+
+#[tokio::test]
+async fn creating_a_volume_twice_returns_the_first_unchanged() {
+    let bench = bench();
+    let labels = Some(BTreeMap::from([("a".to_owned(), "b".to_owned())]));
+    let first = bench.volumes.create(VolumeSpec { labels, ..named("data") }, None).await.unwrap();
+    let second = bench.volumes.create(named("data"), None).await.unwrap();
+    assert_eq!(first, second);
+    assert!(bench.root.join("data/_data").is_dir());
+}
+
+#[tokio::test]
+async fn a_volume_that_a_container_refers_to_cannot_be_removed() {
+    let bench = bench();
+    let container = ContainerId::random();
+    bench.volumes.create(named("data"), Some(container)).await.unwrap();
+    let error = bench.volumes.remove("data", OfMissing::Fail).await.unwrap_err();
+    assert_eq!(error.message(), format!("remove data: volume is in use - [{container}]"));
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    bench.volumes.forget("data", container);
+    bench.volumes.remove("data", OfMissing::Fail).await.unwrap();
+    assert!(!bench.root.join("data").exists());
+}
+
+#[tokio::test]
+async fn removing_a_missing_volume_fails_unless_forced() {
+    let bench = bench();
+    let error = bench.volumes.remove("nope", OfMissing::Fail).await.unwrap_err();
+    assert_eq!((error.message().as_str(), error.kind()), ("get nope: no such volume", ErrorKind::NotFound));
+    bench.volumes.remove("nope", OfMissing::Succeed).await.unwrap();
+}
+
+#[tokio::test]
+async fn prune_takes_unused_anonymous_volumes_and_named_ones_only_when_told() {
+    let bench = bench();
+    let anonymous = bench.volumes.create(VolumeSpec::default(), None).await.unwrap();
+    bench.volumes.create(named("data"), None).await.unwrap();
+    bench.volumes.create(named("used"), Some(ContainerId::random())).await.unwrap();
+    let pruned = bench.volumes.prune(VolumePruneFilter::default()).await.unwrap();
+    assert_eq!(pruned.removed, [anonymous.name]);
+    let all = VolumePruneFilter { scope: PruneScope::All, ..VolumePruneFilter::default() };
+    assert_eq!(bench.volumes.prune(all).await.unwrap().removed, ["data"]);
+}
+
+#[tokio::test]
+async fn lists_are_filtered_by_use_name_and_driver() {
+    let bench = bench();
+    bench.volumes.create(named("web-data"), None).await.unwrap();
+    bench.volumes.create(named("db-data"), Some(ContainerId::random())).await.unwrap();
+    let names = async |filter: VolumeFilter| {
+        let (volumes, _) = bench.volumes.list(filter).await.unwrap();
+        volumes.into_iter().map(|volume| volume.name).collect::<Vec<_>>()
+    };
+    assert_eq!(names(VolumeFilter::default()).await, ["db-data", "web-data"]);
+    assert_eq!(names(VolumeFilter { dangling: Some(true), ..Default::default() }).await, ["web-data"]);
+    assert_eq!(names(VolumeFilter { names: vec!["^db".into()], ..Default::default() }).await, ["db-data"]);
+    assert!(names(VolumeFilter { drivers: vec!["nfs".into()], ..Default::default() }).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_directory_without_a_record_is_swept_and_a_recorded_one_stays() {
+    let bench = bench();
+    bench.volumes.create(named("data"), None).await.unwrap();
+    std::fs::create_dir_all(bench.root.join("half-made/_data")).unwrap();
+    bench.volumes.sweep().await;
+    assert!(bench.root.join("data/_data").is_dir());
+    assert!(!bench.root.join("half-made").exists());
+}
+
+#[tokio::test]
+async fn an_unknown_driver_is_named_in_the_refusal() {
+    let bench = bench();
+    let spec = VolumeSpec { driver: "nope".into(), ..named("data") };
+    let error = bench.volumes.create(spec, None).await.unwrap_err();
+    assert!(error.message().contains("error looking up volume plugin nope"), "{error}");
+}
+
+#[tokio::test]
+async fn a_tmpfs_volume_is_mounted_once_and_unmounted_with_its_last_user() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: mounting needs root");
+        return;
+    }
+    let bench = bench();
+    let options = [("type", "tmpfs"), ("device", "tmpfs"), ("o", "size=1m")];
+    let options = options.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let spec = VolumeSpec { options: Some(BTreeMap::from(options)), ..named("mem") };
+    let (first, second) = (ContainerId::random(), ContainerId::random());
+    bench.volumes.create(spec, Some(first)).await.unwrap();
+    let path = bench.volumes.mount("mem", first).await.unwrap();
+    std::fs::write(path.join("shared"), "x").unwrap();
+    bench.volumes.mount("mem", second).await.unwrap();
+    assert!(path.join("shared").exists());
+    bench.volumes.unmount("mem", first).await.unwrap();
+    assert!(path.join("shared").exists());
+    bench.volumes.unmount("mem", second).await.unwrap();
+    assert!(!path.join("shared").exists());
+}
