@@ -19,6 +19,7 @@ use shoal_types::container::state::{
 };
 use shoal_types::{ContainerId, ExecId, ImageId, SandboxId};
 
+use super::images::Descriptor;
 use super::{LabelFilter, Pruned};
 use crate::error::NodeError;
 
@@ -290,10 +291,14 @@ pub struct ContainerView {
     pub name: String,
     /// Names under which others link to it, `parent/alias`, without leading slash.
     pub link_names: Vec<String>,
+    /// Whom it links to, under the names that they have now.
+    pub links: Vec<LinkView>,
     /// When it was made.
     pub created: Timestamp,
-    /// The resolved image. The tag may have moved since.
-    pub image_id: ImageId,
+    /// The resolved image. The tag may have moved since. `None` when it was made without an image.
+    pub image_id: Option<ImageId>,
+    /// The manifest that was chosen from the image, if it is known.
+    pub image_manifest: Option<Descriptor>,
     /// Reference to show in lists: as the client wrote it while it still means the same image, else the id.
     pub image_shown: String,
     /// What it shall be: the request with the image's configuration merged and defaults filled in.
@@ -324,6 +329,15 @@ pub struct ContainerView {
     pub paths: ContainerPaths,
     /// Names of the OCI runtime, storage driver and profiles that are in effect.
     pub effective: EffectiveSettings,
+}
+
+/// A link of the old kind to another container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkView {
+    /// The other container's present name, without slash.
+    pub target: String,
+    /// What it is called inside this one.
+    pub alias: String,
 }
 
 /// A network namespace.

@@ -17,11 +17,8 @@ use crate::ids::{EndpointId, NetworkId};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum ContainerState {
-    /// Never ran. A start may have failed.
-    Created {
-        /// Why the last start failed.
-        start_failure: Option<StartFailure>,
-    },
+    /// Never ran. Whether a start has failed is told beside the state, because it can fail in other states too.
+    Created,
     /// The init process runs.
     Running(Run),
     /// The init process runs, but the freezer holds it.
@@ -91,7 +88,7 @@ impl ContainerState {
     pub fn run(&self) -> Option<&Run> {
         match self {
             Self::Running(run) | Self::Paused(run) => Some(run),
-            Self::Created { .. }
+            Self::Created
             | Self::Restarting { .. }
             | Self::Exited(_)
             | Self::Removing { .. }
@@ -104,14 +101,14 @@ impl ContainerState {
         match self {
             Self::Restarting { last, .. } | Self::Exited(last) => Some(last),
             Self::Removing { last } | Self::Dead { last, .. } => last.as_ref(),
-            Self::Created { .. } | Self::Running(_) | Self::Paused(_) => None,
+            Self::Created | Self::Running(_) | Self::Paused(_) => None,
         }
     }
 
     /// The name by which Docker's API knows the state.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Created { .. } => "created",
+            Self::Created => "created",
             Self::Running(_) => "running",
             Self::Paused(_) => "paused",
             Self::Restarting { .. } => "restarting",
