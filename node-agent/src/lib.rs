@@ -8,11 +8,13 @@
 //! |---|---|
 //! | [`api`] | the ports: what the front end, the builder and the worker may call |
 //! | [`store`] | the embedded database |
+//! | [`containers`] | the life of containers |
 //! | [`events`] | the event history |
 //! | [`volumes`] | volumes, who uses them, when they are mounted |
 //! | [`shim_client`] | the engine's side of a container's shim |
 
 pub mod api;
+pub mod containers;
 pub mod error;
 pub mod events;
 pub mod shim_client;

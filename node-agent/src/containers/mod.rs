@@ -1,0 +1,7 @@
+//! Containers: the owner of their names and of one actor for each of them.
+//!
+//! Start reading at [`ports::Seams`], what the engine stands on.
+
+#[cfg(any(test, feature = "testing"))]
+pub mod fakes;
+pub mod ports;
