@@ -4,9 +4,11 @@
 //! each such text has a test. What only one noun can say lives in that noun's own enum and is carried here unchanged.
 //! HTTP statuses are not known here.
 
+use registry_client::RegistryError;
 use shoal_types::ErrorKind;
 use shoal_types::image_ref::ParseImageRefError;
 
+use crate::layers::LayerError;
 use crate::store::StoreError;
 
 /// Why the node could not do what was asked. The text is Docker's where clients look at it.
@@ -36,6 +38,12 @@ pub enum NodeError {
     /// The state database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A snapshot or layer failed.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    /// A registry failed or refused.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     /// A rule of the engine, in Docker's words. For refusals that exist once and that nobody distinguishes by type.
     #[error("{message}")]
     Refused {
@@ -69,6 +77,8 @@ impl NodeError {
             | Self::NoSuchVolume(_) => ErrorKind::NotFound,
             Self::AmbiguousContainer(_) | Self::Reference(_) => ErrorKind::InvalidArgument,
             Self::Store(error) => error.kind(),
+            Self::Layer(error) => error.kind(),
+            Self::Registry(error) => error.kind(),
             Self::Refused { kind, .. } => *kind,
             Self::NotModified => ErrorKind::NotModified,
             Self::Failed { .. } => ErrorKind::Internal,

@@ -10,6 +10,8 @@
 //! | [`store`] | the embedded database |
 //! | [`containers`] | the life of containers |
 //! | [`events`] | the event history |
+//! | [`images`] | images, their names and transfers |
+//! | [`layers`] | unpacked layers and the writable layers of containers |
 //! | [`volumes`] | volumes, who uses them, when they are mounted |
 //! | [`shim_client`] | the engine's side of a container's shim |
 
@@ -17,6 +19,8 @@ pub mod api;
 pub mod containers;
 pub mod error;
 pub mod events;
+pub mod images;
+pub mod layers;
 pub mod shim_client;
 pub mod store;
 pub mod volumes;

@@ -1,0 +1,330 @@
+//! Snapshots as directories for overlayfs.
+//!
+//! Start reading at [`Overlayfs`]. The table in memory is the truth while the daemon runs; the caller's batches make it
+//! durable. Directories are numbered and never reused within a run. What is removed is renamed into the trash first, so
+//! that a crash leaves either the snapshot or trash. This module makes no mount.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+
+use jiff::Timestamp;
+use shoal_types::ChainId;
+
+use super::record::parse_name;
+use super::{
+    LayerError, MAX_LAYERS, Purpose, Snapshot, SnapshotKey, SnapshotName, SnapshotRecord, Snapshotter, Stack,
+    Usage, base, diff,
+};
+use crate::error::ErrorChain;
+use crate::store::Batch;
+
+const FS: &str = "fs";
+const WORK: &str = "work";
+const TRASH: &str = "trash";
+/// Where the base of images without layers lies.
+const EMPTY: &str = "empty";
+
+/// The snapshotter on top of overlayfs. One for each data root.
+#[derive(Debug)]
+pub struct Overlayfs {
+    root: PathBuf,
+    boot_id: String,
+    table: Mutex<Table>,
+    trash: mpsc::Sender<PathBuf>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    snapshots: BTreeMap<SnapshotName, SnapshotRecord>,
+    last_dir: u64,
+}
+
+impl Overlayfs {
+    /// Opens `<data root>/overlayfs` with what the database knows, and cleans up what a crash left: directories without
+    /// record, records without directory (the returned batch deletes these), unpacked layers that a crash of the machine
+    /// may have torn. Can be repeated.
+    pub fn open(root: &Path, records: Vec<(String, SnapshotRecord)>) -> Result<(Self, Batch), LayerError> {
+        let trash = root.join(TRASH);
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o711)
+            .create(&trash)
+            .map_err(LayerError::io("create", &trash))?;
+        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")
+            .map(|text| text.trim().to_owned())
+            .map_err(LayerError::io("read", Path::new("/proc/sys/kernel/random/boot_id")))?;
+        let mut snapshots = BTreeMap::new();
+        let mut batch = Batch::new();
+        for (key, record) in records {
+            let name = parse_name(&key);
+            let is_torn = record.unsynced_since_boot.as_ref().is_some_and(|boot| *boot != boot_id);
+            if is_torn || !root.join(record.dir.to_string()).join(FS).is_dir() {
+                tracing::warn!(snapshot.name = %name, snapshot.torn = is_torn, "a snapshot is dropped");
+                batch = batch.delete::<SnapshotRecord>(key);
+            } else {
+                snapshots.insert(name, record);
+            }
+        }
+        let last_dir = sweep(root, &snapshots)?;
+        let (trash_tx, trash_rx) = mpsc::channel();
+        std::thread::Builder::new()
+            .name("layer-trash".to_owned())
+            .spawn(move || empty_trash(&trash, &trash_rx))
+            .map_err(LayerError::io("start a thread for", root))?;
+        let table = Mutex::new(Table { snapshots, last_dir });
+        Ok((Self { root: root.to_owned(), boot_id, table, trash: trash_tx }, batch))
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // The table is consistent after every statement that could panic, so a poisoned lock is still good.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn place(&self, dir: u64) -> PathBuf {
+        self.root.join(dir.to_string())
+    }
+
+    fn active_stack(&self, record: &SnapshotRecord) -> Result<Stack, LayerError> {
+        let place = self.place(record.dir);
+        let work = place.join(WORK);
+        let mut lowers = Vec::new();
+        if work.is_dir() {
+            let image = self.lowers(record.parent)?;
+            let top = match record.parent {
+                Some(chain) => self.place(self.committed(chain)?.dir),
+                None => self.root.join(EMPTY),
+            };
+            lowers.push(base::ensure(&top, &image)?);
+            lowers.extend(image);
+        }
+        Ok(Stack { lowers, upper: place.join(FS), work })
+    }
+
+    fn committed(&self, chain: ChainId) -> Result<SnapshotRecord, LayerError> {
+        let name = SnapshotName::Committed(chain);
+        self.table().snapshots.get(&name).cloned().ok_or_else(|| LayerError::NoSuchSnapshot(name.to_string()))
+    }
+
+    fn discard(&self, place: &Path) -> Result<(), LayerError> {
+        let Some(number) = place.file_name() else { return Ok(()) };
+        let trashed = self.root.join(TRASH).join(number);
+        match fs::rename(place, &trashed) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(source) => return Err(LayerError::io("remove", place)(source)),
+        }
+        // The thread lives as long as `self`; were it gone, the next boot would empty the trash.
+        let _ = self.trash.send(trashed);
+        Ok(())
+    }
+}
+
+impl Snapshotter for Overlayfs {
+    fn prepare(
+        &self,
+        key: &SnapshotKey,
+        parent: Option<ChainId>,
+        purpose: Purpose,
+        batch: Batch,
+    ) -> Result<(Stack, Batch), LayerError> {
+        let name = SnapshotName::Active(key.clone());
+        let below = self.lowers(parent)?;
+        let record = {
+            let mut table = self.table();
+            if table.snapshots.contains_key(&name) {
+                return Err(LayerError::Exists(name.to_string()));
+            }
+            table.last_dir += 1;
+            let record = SnapshotRecord {
+                dir: table.last_dir,
+                parent,
+                created: Timestamp::now(),
+                usage: None,
+                unsynced_since_boot: None,
+            };
+            table.snapshots.insert(name.clone(), record.clone());
+            record
+        };
+        let made = make_dirs(&self.place(record.dir), below.first(), purpose)
+            .and_then(|()| self.active_stack(&record))
+            .and_then(|stack| Ok((stack, batch.put(name.to_string(), &record)?)));
+        if made.is_err() {
+            self.table().snapshots.remove(&name);
+            let _ = self.discard(&self.place(record.dir));
+        }
+        made
+    }
+
+    fn stack(&self, key: &SnapshotKey) -> Result<Stack, LayerError> {
+        let name = SnapshotName::Active(key.clone());
+        let record = self.table().snapshots.get(&name).cloned();
+        self.active_stack(&record.ok_or_else(|| LayerError::NoSuchSnapshot(name.to_string()))?)
+    }
+
+    fn lowers(&self, chain: Option<ChainId>) -> Result<Vec<PathBuf>, LayerError> {
+        let table = self.table();
+        let mut dirs = Vec::new();
+        let mut next = chain;
+        while let Some(chain) = next {
+            let name = SnapshotName::Committed(chain);
+            let record =
+                table.snapshots.get(&name).ok_or_else(|| LayerError::NoSuchSnapshot(name.to_string()))?;
+            dirs.push(self.place(record.dir).join(FS));
+            next = record.parent;
+            if dirs.len() > MAX_LAYERS {
+                return Err(LayerError::TooDeep);
+            }
+        }
+        Ok(dirs)
+    }
+
+    fn commit(
+        &self,
+        key: &SnapshotKey,
+        chain: ChainId,
+        usage: Usage,
+        batch: Batch,
+    ) -> Result<Batch, LayerError> {
+        let active = SnapshotName::Active(key.clone());
+        let name = SnapshotName::Committed(chain);
+        let mut table = self.table();
+        if table.snapshots.contains_key(&name) {
+            drop(table);
+            return self.remove(&active, batch);
+        }
+        let mut record =
+            table.snapshots.remove(&active).ok_or_else(|| LayerError::NoSuchSnapshot(active.to_string()))?;
+        record.created = Timestamp::now();
+        record.usage = Some((usage.bytes, usage.inodes));
+        record.unsynced_since_boot = Some(self.boot_id.clone());
+        let batch = batch.delete::<SnapshotRecord>(active.to_string()).put(name.to_string(), &record)?;
+        table.snapshots.insert(name, record);
+        Ok(batch)
+    }
+
+    fn remove(&self, name: &SnapshotName, batch: Batch) -> Result<Batch, LayerError> {
+        let removed = {
+            let mut table = self.table();
+            if let SnapshotName::Committed(chain) = name
+                && table.snapshots.values().any(|other| other.parent == Some(*chain))
+            {
+                return Err(LayerError::InUse(name.to_string()));
+            }
+            table.snapshots.remove(name)
+        };
+        if let Some(record) = removed {
+            self.discard(&self.place(record.dir))?;
+        }
+        Ok(batch.delete::<SnapshotRecord>(name.to_string()))
+    }
+
+    fn usage(&self, name: &SnapshotName) -> Result<Usage, LayerError> {
+        let record = self.table().snapshots.get(name).cloned();
+        let record = record.ok_or_else(|| LayerError::NoSuchSnapshot(name.to_string()))?;
+        match record.usage() {
+            Some(usage) => Ok(usage),
+            None => diff::usage(&self.place(record.dir).join(FS)),
+        }
+    }
+
+    fn stat(&self, name: &SnapshotName) -> Option<Snapshot> {
+        self.table().snapshots.get(name).map(snapshot)
+    }
+
+    fn list(&self) -> Vec<(SnapshotName, Snapshot)> {
+        self.table().snapshots.iter().map(|(name, record)| (name.clone(), snapshot(record))).collect()
+    }
+
+    fn sync(&self, batch: Batch) -> Result<Batch, LayerError> {
+        let unsynced: Vec<SnapshotName> = self
+            .table()
+            .snapshots
+            .iter()
+            .filter(|(_, record)| record.unsynced_since_boot.is_some())
+            .map(|(name, _)| name.clone())
+            .collect();
+        if unsynced.is_empty() {
+            return Ok(batch);
+        }
+        let dir = fs::File::open(&self.root).map_err(LayerError::io("open", &self.root))?;
+        rustix::fs::syncfs(&dir).map_err(LayerError::io("write to disk all of", &self.root))?;
+        let mut table = self.table();
+        unsynced.into_iter().try_fold(batch, |batch, name| match table.snapshots.get_mut(&name) {
+            Some(record) => {
+                record.unsynced_since_boot = None;
+                Ok(batch.put(name.to_string(), record)?)
+            }
+            // Removed meanwhile.
+            None => Ok(batch),
+        })
+    }
+}
+
+fn snapshot(record: &SnapshotRecord) -> Snapshot {
+    Snapshot { parent: record.parent, usage: record.usage(), created: record.created }
+}
+
+/// The root of the merged tree takes its attributes from the upper directory, so those of the parent are copied.
+fn make_dirs(place: &Path, parent_root: Option<&PathBuf>, purpose: Purpose) -> Result<(), LayerError> {
+    let mkdir = |path: &Path, mode: u32| {
+        fs::DirBuilder::new().mode(mode).create(path).map_err(LayerError::io("create", path))
+    };
+    let upper = place.join(FS);
+    mkdir(place, 0o711)?;
+    mkdir(&upper, 0o755)?;
+    if purpose == Purpose::Layer {
+        return Ok(());
+    }
+    mkdir(&place.join(WORK), 0o700)?;
+    let Some(parent_root) = parent_root else { return Ok(()) };
+    let attributes = fs::metadata(parent_root).map_err(LayerError::io("look at", parent_root))?;
+    std::os::unix::fs::chown(&upper, Some(attributes.uid()), Some(attributes.gid()))
+        .and_then(|()| fs::set_permissions(&upper, fs::Permissions::from_mode(attributes.mode() & 0o7777)))
+        .map_err(LayerError::io("set the attributes of", &upper))
+}
+
+/// Moves numbered directories without a record into the trash. Returns the highest number in sight.
+fn sweep(root: &Path, snapshots: &BTreeMap<SnapshotName, SnapshotRecord>) -> Result<u64, LayerError> {
+    let mut last_dir = snapshots.values().map(|record| record.dir).max().unwrap_or(0);
+    let known: std::collections::BTreeSet<u64> = snapshots.values().map(|record| record.dir).collect();
+    for entry in fs::read_dir(root).map_err(LayerError::io("list", root))? {
+        let entry = entry.map_err(LayerError::io("list", root))?;
+        let Some(number) = number(&entry.file_name()) else { continue };
+        last_dir = last_dir.max(number);
+        if !known.contains(&number) {
+            let path = entry.path();
+            let trashed = root.join(TRASH).join(number.to_string());
+            fs::rename(&path, trashed).map_err(LayerError::io("remove", &path))?;
+        }
+    }
+    let trash = root.join(TRASH);
+    for entry in fs::read_dir(&trash).map_err(LayerError::io("list", &trash))?.flatten() {
+        last_dir = last_dir.max(number(&entry.file_name()).unwrap_or(0));
+    }
+    Ok(last_dir)
+}
+
+fn number(name: &OsStr) -> Option<u64> {
+    name.to_str()?.parse().ok()
+}
+
+/// The thread that frees space: first what earlier runs left, then what is thrown away. Owned by the [`Overlayfs`],
+/// ends with it; a failure is logged and tried again at the next boot.
+fn empty_trash(trash: &Path, thrown_away: &mpsc::Receiver<PathBuf>) {
+    let leftovers = fs::read_dir(trash).into_iter().flatten().flatten().map(|entry| entry.path());
+    for path in leftovers.chain(thrown_away.iter()) {
+        match fs::remove_dir_all(&path) {
+            Ok(()) => {}
+            // A leftover can also have been announced.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                tracing::warn!(path = %path.display(), error = %ErrorChain(&error), "a removed layer still takes up space");
+            }
+        }
+    }
+}
