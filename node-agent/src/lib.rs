@@ -12,6 +12,7 @@
 //! | [`events`] | the event history |
 //! | [`images`] | images, their names and transfers |
 //! | [`layers`] | unpacked layers and the writable layers of containers |
+//! | [`networks`] | networks, addresses, who is connected |
 //! | [`volumes`] | volumes, who uses them, when they are mounted |
 //! | [`shim_client`] | the engine's side of a container's shim |
 
@@ -21,6 +22,7 @@ pub mod error;
 pub mod events;
 pub mod images;
 pub mod layers;
+pub mod networks;
 pub mod shim_client;
 pub mod store;
 pub mod volumes;

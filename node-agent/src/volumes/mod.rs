@@ -1,16 +1,19 @@
 //! Volumes: directories that outlive containers, who uses them, and when they are mounted.
 //!
 //! Start reading at [`VolumeStore`], the only owner of the volume table. `local.rs` is the built-in driver, `names.rs`
-//! the rules for names, `port.rs` the node's port, `attach.rs` what containers need of it. A container *refers* to a volume from its creation to its removal, and
+//! the rules for names, `port.rs` the node's port, `attach.rs` what
+//! containers need of it, `subpath.rs` parts of volumes. A container *refers* to a volume from its creation to its removal, and
 //! *uses* it while it runs. Binds and tmpfs are no volumes and are not known here.
 //!
 //! After a crash: the table says which volumes exist; references are rebuilt from the containers' records by
 //! whoever owns those, through [`VolumeStore::refer`]; directories without a record are removed by
 //! [`VolumeStore::sweep`], records are written after the directory is there.
 
+mod attach;
 mod local;
 mod names;
 mod port;
+mod subpath;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -65,6 +68,8 @@ struct Shared {
     store: Store,
     events: EventLog,
     local: LocalDriver,
+    /// Where subpaths are bound, `<exec-root>/subpaths`; gone after a reboot.
+    subpaths: PathBuf,
     /// Never held across an await.
     entries: Mutex<BTreeMap<String, Entry>>,
     /// Held while a volume is made, removed, mounted or unmounted, so that these do not meet. They are short and
@@ -75,8 +80,9 @@ struct Shared {
 }
 
 impl VolumeStore {
-    /// Reads the table. `root` is the directory of all volumes; it is made if it does not exist. Blocks.
-    pub fn open(store: Store, events: EventLog, root: PathBuf) -> Result<Self, NodeError> {
+    /// Reads the table. `root` is the directory of all volumes, made if it does not exist; `subpaths` is where parts of
+    /// volumes are bound while containers use them. Blocks.
+    pub fn open(store: Store, events: EventLog, root: PathBuf, subpaths: PathBuf) -> Result<Self, NodeError> {
         let local = LocalDriver::open(root)
             .map_err(|source| NodeError::failed("open the volume directory", source))?;
         let entries = store
@@ -91,6 +97,7 @@ impl VolumeStore {
                 store,
                 events,
                 local,
+                subpaths,
                 entries: Mutex::new(entries),
                 changes: tokio::sync::Mutex::new(()),
                 pruning: tokio::sync::Mutex::new(()),
@@ -115,6 +122,23 @@ impl VolumeStore {
         for error in swept.unwrap_or_default() {
             tracing::warn!(error = %error, "leftover of a volume could not be removed");
         }
+        let users: BTreeSet<String> = self.with_entries(|entries| {
+            entries.values().flat_map(|entry| entry.uses.keys()).map(ContainerId::to_string).collect()
+        });
+        let subpaths = self.shared.subpaths.clone();
+        let unbound =
+            run_blocking(move || subpath::unbind_all(&subpaths, |container| users.contains(container))).await;
+        for error in unbound.unwrap_or_default() {
+            tracing::warn!(error = %error, "leftover of a volume's subpath could not be removed");
+        }
+    }
+
+    /// Where a part of a volume is bound for one mount of a container.
+    fn subpath_target(&self, container: ContainerId, destination: &str) -> PathBuf {
+        // A destination is cleaned and absolute, so that hex of it is unique and a valid file name up to its length.
+        let name: String = destination.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let name = name.get(name.len().saturating_sub(200)..).unwrap_or(&name);
+        self.shared.subpaths.join(container.to_string()).join(name)
     }
 
     /// Makes a volume and lets `container` refer to it from the start, so that no prune comes in between.

@@ -14,7 +14,8 @@ fn bench() -> Bench {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("db")).unwrap();
     let root = dir.path().join("volumes");
-    let volumes = VolumeStore::open(store, EventLog::new(), root.clone()).unwrap();
+    let volumes =
+        VolumeStore::open(store, EventLog::new(), root.clone(), dir.path().join("subpaths")).unwrap();
     Bench { _dir: dir, root, volumes }
 }
 
