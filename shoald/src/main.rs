@@ -3,6 +3,9 @@
 //! Start reading at [`main`].
 
 mod config;
+mod listen;
+mod pidfile;
+mod telemetry;
 
 use std::process::ExitCode;
 

@@ -22,6 +22,9 @@ pub(crate) use self::typed::{
 /// Where the configuration file is when nobody says otherwise.
 pub(crate) const DEFAULT_CONFIG_FILE: &str = "/etc/shoal/daemon.json";
 
+/// Group of the unix socket when nobody says otherwise; Docker's, so that users who may use Docker may use Shoal.
+pub(crate) const DEFAULT_GROUP: &str = "docker";
+
 /// Why the daemon cannot be configured. Each text is complete; there is no chain to follow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ConfigError {

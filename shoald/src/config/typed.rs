@@ -236,7 +236,7 @@ impl Config {
             file,
             hosts: hosts(settings)?,
             tls: tls(settings),
-            group: settings.get("group").and_then(Value::as_str).unwrap_or("docker").to_owned(),
+            group: settings.get("group").and_then(Value::as_str).unwrap_or(super::DEFAULT_GROUP).to_owned(),
             pidfile: path(settings, "pidfile", "/run/shoal.pid"),
             data_root: path(settings, "data-root", "/var/lib/shoal"),
             exec_root: path(settings, "exec-root", "/run/shoal"),

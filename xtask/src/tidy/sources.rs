@@ -1,0 +1,73 @@
+//! What every source file must have and must not have.
+//!
+//! Start reading at [`headers`] and its neighbours, one function for each rule.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::Tree;
+
+/// Longest file. The aim is 150 to 500 lines; this is where it stops.
+const MAX_LINES: usize = 800;
+
+/// Where unsafe code may stand, by the beginning of the path.
+const UNSAFE: &[&str] =
+    &["overlay-net/src/sys.rs", "node-agent/shim/src/sys.rs", "node-agent/runtime/src/sys"];
+
+/// What stands for something that is not finished or not trusted. Split, so that this file does not find itself.
+const HOLES: &[&str] = &[
+    concat!("todo", "!("),
+    concat!("unimplemented", "!("),
+    concat!("#[", "ignore"),
+    concat!("thread::", "sleep("),
+    concat!("TODO", ":"),
+    concat!("FIX", "ME"),
+];
+
+/// Files without a header.
+pub(super) fn headers(tree: &Tree) -> Result<Vec<String>> {
+    let without = tree.sources().filter(|(_, text)| !text.starts_with("//!"));
+    Ok(without.map(|(path, _)| format!("{} has no header", path.display())).collect())
+}
+
+/// Files that are too long.
+pub(super) fn lengths(tree: &Tree) -> Result<Vec<String>> {
+    let lengths = tree.sources().map(|(path, text)| (path.to_owned(), text.lines().count()));
+    let long = lengths.filter(|(_, lines)| *lines > MAX_LINES);
+    Ok(long
+        .map(|(path, lines)| format!("{} has {lines} lines, more than {MAX_LINES}", path.display()))
+        .collect())
+}
+
+/// Files that allow themselves unsafe code and are not on the list.
+pub(super) fn unsafe_list(tree: &Tree) -> Result<Vec<String>> {
+    let is_listed =
+        |path: &Path| UNSAFE.iter().any(|listed| path.starts_with(listed) || path == Path::new(listed));
+    let marker = concat!("(unsafe", "_code");
+    let allowing = tree.sources().filter(|(path, text)| text.contains(marker) && !is_listed(path));
+    Ok(allowing.map(|(path, _)| format!("{} is not on the unsafe list", path.display())).collect())
+}
+
+/// Marks of unfinished work.
+pub(super) fn holes(tree: &Tree) -> Result<Vec<String>> {
+    let mut findings = Vec::new();
+    for (path, text) in tree.sources() {
+        for (number, line) in (1..).zip(text.lines()) {
+            if let Some(hole) = HOLES.iter().find(|hole| line.contains(**hole)) {
+                findings.push(format!("{}:{number} has {hole}", path.display()));
+            }
+        }
+    }
+    Ok(findings)
+}
+
+/// Lines that end in a blank.
+pub(super) fn trailing_space(tree: &Tree) -> Result<Vec<String>> {
+    let mut findings = Vec::new();
+    for (path, text) in tree.sources() {
+        let lines = (1..).zip(text.lines()).filter(|(_, line)| line.ends_with([' ', '\t']));
+        findings.extend(lines.map(|(number, _)| format!("{}:{number} ends in a blank", path.display())));
+    }
+    Ok(findings)
+}
