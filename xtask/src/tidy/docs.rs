@@ -7,7 +7,9 @@ use anyhow::Result;
 use super::Tree;
 
 /// What a decision says, as headings.
-const PARTS: &[&str] = &["Status", "Context", "Decision", "Alternatives", "Consequences"];
+const PARTS: &[&str] = &["## Context", "## Decision", "## Alternatives", "## Consequences"];
+/// How the line begins that says whether a decision holds, and since when.
+const STATUS: &str = "Status: ";
 /// Where decisions are listed.
 const INDEX: &str = "docs/decisions/README.md";
 /// More than this nobody reads before the first change.
