@@ -447,6 +447,9 @@ pub struct ShimState {
     pub execs: Vec<ExecState>,
     /// Processes that the kernel killed for want of memory in this run.
     pub oom_kills: u64,
+    /// Whether the container is frozen by [`Call::Pause`].
+    #[serde(default)]
+    pub paused: bool,
 }
 
 /// How far a container is. A shim serves one run, so phases only move forward.

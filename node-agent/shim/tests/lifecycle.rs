@@ -1,0 +1,191 @@
+//! The promises about a container's life: phases, exit codes, signals, failures, and what is left behind.
+
+use std::fs;
+use std::path::Path;
+
+use node_shim::protocol::{
+    Answer, Call, EXIT_FILE, Event, ExitRecord, FailureKind, INIT_PID_FILE, KillScope, Phase, ProcessRecord,
+    SOCKET_FILE,
+};
+
+use crate::support::{Container, Runtime, under_every_runtime, wait_until};
+
+fn exit_on_disk(container: &Container) -> ExitRecord {
+    serde_json::from_slice(&fs::read(container.bundle.join(EXIT_FILE)).unwrap()).unwrap()
+}
+
+#[test]
+fn a_container_walks_through_its_phases_and_leaves_nothing() {
+    under_every_runtime(|machine, runtime| {
+        let mut container = machine.container(runtime, "echo hello; echo oops >&2; exit 3");
+        let mut daemon = container.spawn();
+        assert_eq!(daemon.state.phase, Phase::Idle);
+        let pid = daemon.create();
+        let record: ProcessRecord =
+            serde_json::from_slice(&fs::read(container.bundle.join(INIT_PID_FILE)).unwrap()).unwrap();
+        assert_eq!(record.pid, pid);
+        assert!(Path::new(&format!("/proc/{pid}")).exists());
+        daemon.start();
+        let exit = daemon.exit();
+        assert_eq!((exit.code, exit.signal, exit.oom_killed), (3, None, false));
+        assert_eq!(exit_on_disk(&container), exit);
+        assert_eq!(container.logged_text("stdout"), "hello\n");
+        assert_eq!(container.logged_text("stderr"), "oops\n");
+        daemon.done(Call::Shutdown);
+        assert!(!container.bundle.join(SOCKET_FILE).exists());
+        container.expect_shim_to_end();
+        for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap() {
+            let cgroup = hierarchy
+                .unwrap()
+                .path()
+                .join(format!("shim-test-{}", container.launch.container_id.short()));
+            assert!(!cgroup.exists(), "{} is left", cgroup.display());
+        }
+    });
+}
+
+#[test]
+fn events_come_in_the_order_of_the_phases() {
+    under_every_runtime(|machine, runtime| {
+        let mut container = machine.container(runtime, "exit 0");
+        let mut daemon = container.spawn();
+        daemon.run();
+        let mut names = Vec::new();
+        loop {
+            match daemon.event() {
+                Event::Phase(Phase::Creating) => names.push("creating"),
+                Event::Phase(Phase::Created { .. }) => names.push("created"),
+                Event::Phase(Phase::Running { .. }) => names.push("running"),
+                Event::Phase(Phase::Exited(exit)) => {
+                    assert_eq!(exit.code, 0);
+                    break;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(names, ["creating", "created", "running"]);
+    });
+}
+
+#[test]
+fn a_signal_ends_the_container_with_128_and_its_number() {
+    under_every_runtime(|machine, runtime| {
+        let mut container = machine.container(runtime, "sleep 1000");
+        let mut daemon = container.spawn();
+        daemon.run();
+        daemon.done(Call::Kill { signal: 9, scope: KillScope::Init });
+        let exit = daemon.exit();
+        assert_eq!((exit.code, exit.signal), (137, Some(9)));
+        let again = daemon.call(Call::Kill { signal: 9, scope: KillScope::Init });
+        assert_eq!(again.unwrap_err().kind, FailureKind::NotRunning);
+    });
+}
+
+#[test]
+fn signals_reach_the_program_as_a_shell_sees_them() {
+    under_every_runtime(|machine, runtime| {
+        // A program must find no signal blocked or ignored: the trap, and the plain death by HUP, both need that.
+        let mut container =
+            machine.container(runtime, "trap 'exit 42' TERM; echo ready; while :; do sleep 0.01; done");
+        let mut daemon = container.spawn();
+        daemon.run();
+        wait_until("the trap is set", || container.logged_text("stdout") == "ready\n");
+        daemon.done(Call::Kill { signal: 15, scope: KillScope::Init });
+        assert_eq!(daemon.exit().code, 42);
+
+        let mut container =
+            machine.container_of(runtime, &["grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"]);
+        let mut daemon = container.spawn();
+        daemon.run();
+        daemon.exit();
+        // Not 32 and 33: C libraries keep them for themselves, and cannot even reset them when their parent has ignored them.
+        let own = 0b11 << 31;
+        for line in container.logged_text("stdout").lines() {
+            let (_, mask) = line.split_once('\t').unwrap();
+            assert_eq!(u64::from_str_radix(mask, 16).unwrap() & !own, 0, "{line}");
+        }
+    });
+}
+
+#[test]
+fn a_program_that_cannot_run_fails_with_its_kind() {
+    under_every_runtime(|machine, runtime| {
+        let table: [(&[&str], FailureKind); 4] = [
+            (&["nope"], FailureKind::CommandNotFound),
+            (&["/bin/nope"], FailureKind::CommandNotFound),
+            (&["/etc/plain"], FailureKind::NotExecutable),
+            (&["/etc"], FailureKind::NotExecutable),
+        ];
+        for (args, kind) in table {
+            if runtime == Runtime::Crun && args == ["/etc"] {
+                // crun's words for a directory name another errno than anybody else's.
+                continue;
+            }
+            let mut container = machine.container_of(runtime, args);
+            let mut daemon = container.spawn();
+            let failure = match daemon.call(Call::Create) {
+                Ok(Answer::Created { .. }) => daemon.call(Call::Start).unwrap_err(),
+                Ok(other) => panic!("{other:?}"),
+                Err(failure) => failure,
+            };
+            assert_eq!(failure.kind, kind, "{args:?}: {failure}");
+            assert!(failure.message.contains(args[0]) || runtime == Runtime::Crun, "{failure}");
+            assert_eq!(exit_on_disk(&container).code, kind.exit_code());
+            let Ok(Answer::State(state)) = daemon.call(Call::State) else { panic!("no state") };
+            assert_eq!(state.phase, Phase::Failed(failure));
+            daemon.done(Call::Shutdown);
+            container.expect_shim_to_end();
+            assert_eq!(container.logged(), [], "the runtime's words are not the container's");
+        }
+    });
+}
+
+#[test]
+fn calls_in_the_wrong_phase_are_refused() {
+    under_every_runtime(|machine, runtime| {
+        let mut container = machine.container(runtime, "sleep 1000");
+        let mut daemon = container.spawn();
+        assert_eq!(daemon.call(Call::Start).unwrap_err().kind, FailureKind::WrongPhase);
+        let kill = Call::Kill { signal: 15, scope: KillScope::Init };
+        assert_eq!(daemon.call(kill).unwrap_err().kind, FailureKind::NotRunning);
+        daemon.create();
+        assert_eq!(daemon.call(Call::Create).unwrap_err().kind, FailureKind::WrongPhase);
+        daemon.start();
+        assert_eq!(daemon.call(Call::Start).unwrap_err().kind, FailureKind::WrongPhase);
+        let nonsense = Call::Kill { signal: 65, scope: KillScope::Init };
+        assert_eq!(daemon.call(nonsense).unwrap_err().kind, FailureKind::Invalid);
+    });
+}
+
+#[test]
+fn shutdown_ends_a_container_in_any_phase() {
+    under_every_runtime(|machine, runtime| {
+        for n_calls in 0..3 {
+            let mut container = machine.container(runtime, "sleep 1000");
+            let mut daemon = container.spawn();
+            if n_calls > 0 {
+                daemon.create();
+            }
+            if n_calls > 1 {
+                daemon.start();
+            }
+            daemon.done(Call::Shutdown);
+            container.expect_shim_to_end();
+        }
+    });
+}
+
+#[test]
+fn output_is_complete_although_a_descendant_holds_the_pipes() {
+    under_every_runtime(|machine, runtime| {
+        // Without a pid namespace of its own the descendant outlives the init process, and is killed as a leftover.
+        let mut container = machine.container(runtime, "setsid sleep 1000 & echo parent; exit 5");
+        container.config["linux"]["namespaces"].as_array_mut().unwrap().retain(|ns| ns["type"] != "pid");
+        let mut daemon = container.spawn();
+        daemon.run();
+        assert_eq!(daemon.exit().code, 5);
+        assert_eq!(container.logged_text("stdout"), "parent\n");
+        daemon.done(Call::Shutdown);
+        container.expect_shim_to_end();
+    });
+}
