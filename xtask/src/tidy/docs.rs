@@ -33,10 +33,11 @@ pub(super) fn decisions(tree: &Tree) -> Result<Vec<String>> {
             findings.push(format!("{} is not in {INDEX}", path.display()));
         }
         let text = std::fs::read_to_string(tree.root.join(path)).unwrap_or_default();
-        let missing = PARTS
-            .iter()
-            .filter(|part| !text.lines().any(|line| line.trim_start_matches('#').trim() == **part));
-        findings.extend(missing.map(|part| format!("{} has no heading {part}", path.display())));
+        if !text.lines().any(|line| line.starts_with(STATUS)) {
+            findings.push(format!("{} has no line {STATUS:?}", path.display()));
+        }
+        let missing = PARTS.iter().filter(|part| !text.lines().any(|line| line.trim_end() == **part));
+        findings.extend(missing.map(|part| format!("{} has no heading {part:?}", path.display())));
     }
     Ok(findings)
 }
