@@ -101,7 +101,7 @@ pub struct FakeExec {
 
 impl FakeContainer {
     fn new(create_failure: Option<Failure>) -> Self {
-        let state = ShimState { phase: Phase::Idle, execs: Vec::new(), oom_kills: 0 };
+        let state = ShimState { phase: Phase::Idle, execs: Vec::new(), oom_kills: 0, paused: false };
         Self {
             inside: Mutex::new(Inside {
                 state,
@@ -277,11 +277,17 @@ impl Shim for FakeShim {
     }
 
     async fn pause(&self) -> Result<(), ShimError> {
-        self.inside()?.require_process()
+        let mut inside = self.inside()?;
+        inside.require_process()?;
+        inside.state.paused = true;
+        Ok(())
     }
 
     async fn resume(&self) -> Result<(), ShimError> {
-        self.inside()?.require_process()
+        let mut inside = self.inside()?;
+        inside.require_process()?;
+        inside.state.paused = false;
+        Ok(())
     }
 
     async fn resize(&self, target: Target, size: ConsoleSize) -> Result<(), ShimError> {
