@@ -1,0 +1,69 @@
+//! Runs inside test containers and says how the kernel answers system calls.
+//!
+//! Usage: `prober CALL[:ARG,ARG...]...`; prints a line `CALL RESULT` for each, where RESULT is `ok` or the error
+//! number's name. Tests choose arguments that are harmless when the call is allowed and whose own error differs from
+//! what a seccomp filter answers. It knows nothing of what should be allowed.
+#![expect(unsafe_code, reason = "raw system calls are what this program is for; none of the safe wrappers has them all")]
+#![expect(clippy::print_stdout, reason = "its output is its result")]
+#![expect(clippy::expect_used, reason = "a wrong argument is an error in the test that gave it")]
+
+use std::io::Error;
+
+const CALLS: &[(&str, libc::c_long)] = &[
+    ("add_key", libc::SYS_add_key),
+    ("bpf", libc::SYS_bpf),
+    ("chroot", libc::SYS_chroot),
+    ("clone3", libc::SYS_clone3),
+    ("io_uring_setup", libc::SYS_io_uring_setup),
+    ("keyctl", libc::SYS_keyctl),
+    ("mount", libc::SYS_mount),
+    ("perf_event_open", libc::SYS_perf_event_open),
+    ("personality", libc::SYS_personality),
+    ("ptrace", libc::SYS_ptrace),
+    ("request_key", libc::SYS_request_key),
+    ("sethostname", libc::SYS_sethostname),
+    ("socket", libc::SYS_socket),
+    ("unshare", libc::SYS_unshare),
+    ("userfaultfd", libc::SYS_userfaultfd),
+];
+
+const ERRORS: &[(i32, &str)] = &[
+    (libc::EACCES, "EACCES"),
+    (libc::EAFNOSUPPORT, "EAFNOSUPPORT"),
+    (libc::EFAULT, "EFAULT"),
+    (libc::EINVAL, "EINVAL"),
+    (libc::ENOENT, "ENOENT"),
+    (libc::ENOSYS, "ENOSYS"),
+    (libc::EOPNOTSUPP, "EOPNOTSUPP"),
+    (libc::EPERM, "EPERM"),
+    (libc::ESRCH, "ESRCH"),
+];
+
+fn main() {
+    for argument in std::env::args().skip(1) {
+        let (name, list) = argument.split_once(':').unwrap_or((&argument, ""));
+        let (_, number) = CALLS.iter().find(|(known, _)| *known == name).expect("a call this program knows");
+        let mut values = [0 as libc::c_long; 6];
+        for (slot, value) in values.iter_mut().zip(list.split(',').filter(|value| !value.is_empty())) {
+            *slot = value.parse().expect("a number as argument");
+        }
+        println!("{name} {}", describe(call(*number, values)));
+    }
+}
+
+fn call(number: libc::c_long, [a, b, c, d, e, f]: [libc::c_long; 6]) -> Result<(), i32> {
+    // SAFETY: no argument of a probe points to memory of this process (they are zero or small numbers, which the
+    // kernel refuses with EFAULT where it wants an address), and no probed call changes this process's memory.
+    let result = unsafe { libc::syscall(number, a, b, c, d, e, f) };
+    if result >= 0 { Ok(()) } else { Err(Error::last_os_error().raw_os_error().unwrap_or(0)) }
+}
+
+fn describe(result: Result<(), i32>) -> String {
+    match result {
+        Ok(()) => "ok".to_owned(),
+        Err(number) => {
+            let known = ERRORS.iter().find(|(value, _)| *value == number);
+            known.map_or_else(|| format!("errno {number}"), |(_, name)| (*name).to_owned())
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! All black-box cases of the docker command line and the raw API; see `integration_cli::runner` for how they run.
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "cases report failure by panicking; without the standard harness the lints do not know these are tests"
+)]
+
+mod system;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use integration_cli::{Case, Session, Suite, images, runner};
+
+fn main() -> ExitCode {
+    runner::main(Suite { cases: cases(), prober: Some(PathBuf::from(env!("CARGO_BIN_EXE_prober"))), prepare })
+}
+
+fn cases() -> Vec<Case> {
+    [system::cases()].concat()
+}
+
+fn prepare(session: &Session) {
+    session.load(&[images::busybox()]);
+}
