@@ -117,7 +117,9 @@ impl Session {
     /// Waits until the container's log holds `text`.
     #[track_caller]
     pub fn await_log(&self, container: &Container, text: &str) {
-        eventually(&format!("{container} logs {text:?}"), || self.logs(container).contains(text).then_some(()));
+        eventually(&format!("{container} logs {text:?}"), || {
+            self.logs(container).contains(text).then_some(())
+        });
     }
 
     /// `docker exec CONTAINER LINE`.
@@ -145,7 +147,10 @@ impl Session {
     pub fn published_port(&self, container: &Container, port: &str) -> u16 {
         let inspected = self.inspect(container);
         let bound = &inspected["NetworkSettings"]["Ports"][port][0]["HostPort"];
-        bound.as_str().and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("{port} is not published: {inspected}"))
+        bound
+            .as_str()
+            .and_then(|port| port.parse().ok())
+            .unwrap_or_else(|| panic!("{port} is not published: {inspected}"))
     }
 
     /// The body of a small create request: image and command, everything else by default.

@@ -42,7 +42,8 @@ impl Implementation {
             let socket = host.strip_prefix("unix://").expect("SHOAL_TEST_HOST is unix://SOCKET");
             return Self::External(PathBuf::from(socket));
         }
-        std::env::var("SHOAL_TEST_DAEMON").map_or_else(|_| Self::Shoald(built_shoald()), |name| Self::named(&name))
+        std::env::var("SHOAL_TEST_DAEMON")
+            .map_or_else(|_| Self::Shoald(built_shoald()), |name| Self::named(&name))
     }
 
     /// The implementation a name or path stands for.
@@ -183,15 +184,18 @@ impl Daemon {
     /// Starts the daemon again on the same roots, e.g. after [`Daemon::kill`].
     #[track_caller]
     pub fn start_again(&self, options: &DaemonOptions) {
-        let log = OpenOptions::new().create(true).append(true).open(self.log_path()).expect("the daemon's log");
+        let log =
+            OpenOptions::new().create(true).append(true).open(self.log_path()).expect("the daemon's log");
         let mut command = self.start_command(options);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a second handle of the log")).stderr(log);
-        let child = command.spawn().unwrap_or_else(|error| panic!("starting {:?}: {error}", self.implementation));
+        let child =
+            command.spawn().unwrap_or_else(|error| panic!("starting {:?}: {error}", self.implementation));
         *self.process() = Some(child);
         let client = Client::new(&self.socket);
         let answered = poll(START_STOP_LIMIT, &mut || {
             let exited = self.process().as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(Some(_))));
-            let pinged = !exited && client.send(&Request::new("GET", "/_ping")).is_ok_and(|reply| reply.status == 200);
+            let pinged =
+                !exited && client.send(&Request::new("GET", "/_ping")).is_ok_and(|reply| reply.status == 200);
             (exited || pinged).then_some(pinged)
         });
         if answered != Some(true) {
@@ -280,7 +284,8 @@ impl Daemon {
     pub fn wait(&self) -> i32 {
         let Some(mut child) = self.process().take() else { return 0 };
         let status = wait_within(&mut child, START_STOP_LIMIT);
-        let status = status.unwrap_or_else(|| panic!("the daemon does not end; its log ends:\n{}", tail(&self.log_text())));
+        let status = status
+            .unwrap_or_else(|| panic!("the daemon does not end; its log ends:\n{}", tail(&self.log_text())));
         code_of(status)
     }
 

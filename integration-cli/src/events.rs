@@ -24,7 +24,10 @@ pub struct Event {
 impl Event {
     fn of(raw: Value) -> Self {
         let text = |pointer: &str| {
-            raw.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("no {pointer} in {raw}")).to_owned()
+            raw.pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or_else(|| panic!("no {pointer} in {raw}"))
+                .to_owned()
         };
         Self { kind: text("/Type"), action: text("/Action"), id: text("/Actor/ID"), raw }
     }
@@ -42,6 +45,13 @@ impl Event {
     pub fn label(&self) -> String {
         format!("{} {}", self.kind, self.action)
     }
+}
+
+/// This moment as `since` and `until` take it: seconds, a point, nine digits.
+#[must_use]
+pub fn now() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock after 1970");
+    format!("{}.{:09}", now.as_secs(), now.subsec_nanos())
 }
 
 /// A recording that began when the daemon had accepted the subscription.
@@ -73,9 +83,7 @@ impl Session {
     #[track_caller]
     #[must_use]
     pub fn past_events(&self, filters: &Value) -> Vec<Event> {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock after 1970");
-        let path = format!("/events?since=0&until={}.{:09}", now.as_secs(), now.subsec_nanos());
-        let reply = self.get(&with_filters(&path, filters)).expect(200);
+        let reply = self.get(&with_filters(&format!("/events?since=0&until={}", now()), filters)).expect(200);
         reply.json_stream().into_iter().map(Event::of).collect()
     }
 

@@ -66,7 +66,10 @@ pub fn run_as_guard(arguments: &[String]) -> bool {
         return false;
     }
     // A guard is never started by hand; this keeps a wrong call from removing a directory of somebody's.
-    assert!(name.starts_with(NAME_PREFIX) && Path::new(root).ends_with(name), "not a test machine: {name} {root}");
+    assert!(
+        name.starts_with(NAME_PREFIX) && Path::new(root).ends_with(name),
+        "not a test machine: {name} {root}"
+    );
     std::io::stdin().read_to_end(&mut Vec::new()).ok();
     purge(name, Path::new(root)).clear();
     true

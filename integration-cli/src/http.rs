@@ -292,6 +292,13 @@ impl Hijacked {
         self.reader.get_mut().write_all(bytes).expect("writing to a hijacked connection");
     }
 
+    /// A second handle of the same connection, for writing while this one reads. It must not read.
+    #[must_use]
+    pub fn another_handle(&self) -> Self {
+        let stream = self.reader.get_ref().try_clone().expect("a second handle of a socket");
+        Self { reader: BufReader::new(stream) }
+    }
+
     /// Ends our direction only: what a client does when its standard input ends.
     pub fn close_write(&self) {
         self.reader.get_ref().shutdown(Shutdown::Write).expect("half-closing a hijacked connection");
@@ -420,20 +427,29 @@ impl Reply {
     fn assert_error_form(&self, status: u16) {
         assert!(self.status == status, "expected {status}: {self:?}");
         // The stock client compares the whole string; a charset makes it print the raw body.
-        assert!(self.header("Content-Type") == Some("application/json"), "content type of an error: {self:?}");
+        assert!(
+            self.header("Content-Type") == Some("application/json"),
+            "content type of an error: {self:?}"
+        );
         assert!(self.body.ends_with(b"}\n"), "an error body ends with a newline: {self:?}");
     }
 }
 
 fn find_header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    headers.iter().find(|(candidate, _)| candidate.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    headers
+        .iter()
+        .find(|(candidate, _)| candidate.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.as_str())
 }
 
 fn read_crlf_line(reader: &mut impl BufRead) -> std::io::Result<String> {
     let mut line = Vec::new();
     reader.read_until(b'\n', &mut line)?;
     if line.is_empty() {
-        return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the daemon closed the connection"));
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::UnexpectedEof,
+            "the daemon closed the connection",
+        ));
     }
     assert!(line.ends_with(b"\r\n"), "a line of HTTP ends with CRLF: {:?}", String::from_utf8_lossy(&line));
     line.truncate(line.len() - 2);

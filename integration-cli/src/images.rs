@@ -26,7 +26,8 @@ pub const CREATED: &str = "2024-02-03T04:05:06Z";
 const PARK_SCRIPT: &str = "#!/bin/sh\ntrap 'exit 0' TERM INT\nsleep 1000000 &\nwait\n";
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/:/bin/false\n\
                       alice:x:1001:1001::/home/alice:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n";
-const GROUP: &str = "root:x:0:\ndaemon:x:1:\nwheel:x:10:alice\nalice:x:1001:\nstaff:x:50:\nnogroup:x:65534:\n";
+const GROUP: &str =
+    "root:x:0:\ndaemon:x:1:\nwheel:x:10:alice\nalice:x:1001:\nstaff:x:50:\nnogroup:x:65534:\n";
 
 /// One entry of a layer.
 #[derive(Debug, Clone)]
@@ -193,15 +194,27 @@ pub fn busybox_layer() -> &'static [u8] {
     static LAYER: OnceLock<Vec<u8>> = OnceLock::new();
     LAYER.get_or_init(|| {
         let binary = fs::read("/bin/busybox").expect("/bin/busybox of the package busybox-static");
-        let applets = run({ let mut list = command("/bin/busybox"); list.arg("--list"); list }, b"").ok();
-        let mut entries: Vec<Entry> = ["bin", "etc", "root", "home", "var", "usr", "usr/bin", "proc", "sys", "dev"]
-            .map(|path| directory(path, 0o755))
-            .into();
+        let applets = run(
+            {
+                let mut list = command("/bin/busybox");
+                list.arg("--list");
+                list
+            },
+            b"",
+        )
+        .ok();
+        let mut entries: Vec<Entry> =
+            ["bin", "etc", "root", "home", "var", "usr", "usr/bin", "proc", "sys", "dev"]
+                .map(|path| directory(path, 0o755))
+                .into();
         entries.push(directory("home/alice", 0o755).owned_by(1001, 1001));
         entries.push(directory("tmp", 0o1777));
         entries.push(file("bin/busybox", 0o755, binary));
         entries.extend(
-            applets.lines().filter(|name| *name != "busybox").map(|name| symlink(&format!("bin/{name}"), "busybox")),
+            applets
+                .lines()
+                .filter(|name| *name != "busybox")
+                .map(|name| symlink(&format!("bin/{name}"), "busybox")),
         );
         entries.push(file("bin/park", 0o755, PARK_SCRIPT));
         entries.push(file("etc/passwd", 0o644, PASSWD));
@@ -217,9 +230,9 @@ pub fn with_program(tag: &str, program: &Path) -> Image {
     let mut list = command("ldd");
     list.arg(program);
     let listed = run(list, b"").ok();
-    let libraries = listed.lines().filter_map(|line| {
-        line.split_whitespace().find(|word| word.starts_with('/')).map(str::to_owned)
-    });
+    let libraries = listed
+        .lines()
+        .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')).map(str::to_owned));
     let mut entries = vec![file(&format!("bin/{name}"), 0o755, fs::read(program).expect("the program"))];
     for library in libraries {
         let content = fs::read(&library).unwrap_or_else(|error| panic!("{library}: {error}"));

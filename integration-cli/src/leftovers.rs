@@ -27,11 +27,13 @@ pub fn on(machine: &Machine) -> Vec<String> {
 fn in_namespaces_of(machine: &Machine) -> BTreeSet<i32> {
     let holder = i32::try_from(machine.inside_pid()).unwrap_or_default();
     let namespaces = |pid: &str| {
-        ["net", "mnt"].map(|kind| fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok().filter(|_| pid != "self"))
+        ["net", "mnt"]
+            .map(|kind| fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok().filter(|_| pid != "self"))
     };
     let ours = namespaces(&holder.to_string());
     let processes = fs::read_dir("/proc").expect("/proc").flatten();
-    let pids = processes.filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()));
+    let pids =
+        processes.filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()));
     pids.filter(|pid| {
         let theirs = namespaces(&pid.to_string());
         *pid != holder && (0..2).any(|kind| ours[kind].is_some() && ours[kind] == theirs[kind])

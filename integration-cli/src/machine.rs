@@ -69,7 +69,8 @@ impl Machine {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let name = format!("{NAME_PREFIX}{}-{number}", std::process::id());
-        let base = std::env::var_os("SHOAL_TEST_ROOT").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
+        let base =
+            std::env::var_os("SHOAL_TEST_ROOT").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
         let root = base.join(&name);
         fs::create_dir_all(&root).expect("the directory of a test machine");
         let guard = Guard::watch(&name, &root);
@@ -142,9 +143,9 @@ impl Machine {
             .map(|group| format!("echo $$ > {}/{}/daemon/cgroup.procs; ", group.display(), self.name))
             .collect();
         let mut command = command("sh");
-        command.arg("-ec").arg(format!(
-            "{join}exec nsenter --net=/proc/{pid}/ns/net --mount=/proc/{pid}/ns/mnt -- \"$@\""
-        ));
+        command
+            .arg("-ec")
+            .arg(format!("{join}exec nsenter --net=/proc/{pid}/ns/net --mount=/proc/{pid}/ns/mnt -- \"$@\""));
         command.arg("sh").arg(program);
         command
     }

@@ -1,7 +1,10 @@
 //! Starts programs: the docker client, namespace tools, daemons. Every program has a time limit.
 //!
 //! The only module of the harness that may call `Command::new`. It knows nothing of daemons or namespaces.
-#![expect(clippy::disallowed_methods, reason = "black-box tests exist to start programs; all of them start here")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "black-box tests exist to start programs; all of them start here"
+)]
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -43,7 +46,11 @@ pub struct Outcome {
 
 impl fmt::Debug for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` ended with {}\n--- stdout\n{}\n--- stderr\n{}", self.line, self.code, self.stdout, self.stderr)
+        write!(
+            f,
+            "`{}` ended with {}\n--- stdout\n{}\n--- stderr\n{}",
+            self.line, self.code, self.stdout, self.stderr
+        )
     }
 }
 
@@ -65,7 +72,10 @@ impl Outcome {
     /// Asserts the exit code and that standard error holds `text`.
     #[track_caller]
     pub fn fails_saying(self, code: i32, text: &str) {
-        assert!(self.code == code && self.stderr.contains(text), "expected code {code} and {text:?}: {self:?}");
+        assert!(
+            self.code == code && self.stderr.contains(text),
+            "expected code {code} and {text:?}: {self:?}"
+        );
     }
 }
 
@@ -148,7 +158,9 @@ impl Running {
                 self.seen.push(line.clone());
                 line.trim_end_matches('\n').to_owned()
             }
-            Err(RecvTimeoutError::Timeout) => panic!("`{}` printed nothing more after {:?}", self.line, self.seen),
+            Err(RecvTimeoutError::Timeout) => {
+                panic!("`{}` printed nothing more after {:?}", self.line, self.seen)
+            }
             Err(RecvTimeoutError::Disconnected) => {
                 let outcome = self.finish_in_place(TIME_LIMIT);
                 panic!("output ended while a line was awaited: {outcome:?}")

@@ -93,8 +93,17 @@ impl Terminal {
     #[track_caller]
     pub fn finish(mut self) -> i32 {
         let status = wait_within(&mut self.child, Duration::from_secs(60));
-        let shown = || self.screen.try_iter().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect::<String>();
-        code_of(status.unwrap_or_else(|| panic!("`{}` does not end; it shows {:?}{:?}", self.line, self.seen, shown())))
+        let shown = || {
+            self.screen
+                .try_iter()
+                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+                .collect::<String>()
+        };
+        code_of(
+            status.unwrap_or_else(|| {
+                panic!("`{}` does not end; it shows {:?}{:?}", self.line, self.seen, shown())
+            }),
+        )
     }
 }
 
@@ -111,4 +120,3 @@ fn set_size(terminal: &impl std::os::fd::AsFd, rows: u16, columns: u16) {
     let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     tcsetwinsize(terminal, size).expect("setting the size of a terminal");
 }
-

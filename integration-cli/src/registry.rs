@@ -62,11 +62,8 @@ impl Registry {
                 let (certificate, key) = (directory.join("cert.pem"), directory.join("key.pem"));
                 fs::write(&certificate, &certificates.server).unwrap();
                 fs::write(&key, &certificates.server_key).unwrap();
-                config += &format!(
-                    "  tls: {{certificate: {}, key: {}}}\n",
-                    certificate.display(),
-                    key.display()
-                );
+                config +=
+                    &format!("  tls: {{certificate: {}, key: {}}}\n", certificate.display(), key.display());
                 authority = Some(certificates.authority);
             }
             Guarding::Password => {

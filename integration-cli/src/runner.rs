@@ -288,13 +288,10 @@ fn end_shared(shared: &Shared) -> Option<Finished> {
     daemon.own_machine()?;
     let log = daemon.keep_log();
     let problems = daemon.teardown();
-    let verdict = if problems.is_empty() {
-        Verdict::Passed
-    } else {
-        Verdict::Failed(problems.join("\n"))
-    };
+    let verdict = if problems.is_empty() { Verdict::Passed } else { Verdict::Failed(problems.join("\n")) };
     note(&format!("log of the shared daemon: {log:?}"));
-    let finished = Finished { name: "shared_daemon_leaves_nothing".to_owned(), verdict, took: start.elapsed() };
+    let finished =
+        Finished { name: "shared_daemon_leaves_nothing".to_owned(), verdict, took: start.elapsed() };
     finished.print();
     Some(finished)
 }
@@ -302,7 +299,8 @@ fn end_shared(shared: &Shared) -> Option<Finished> {
 /// Keeps the text of each panic for the report instead of printing it in the middle of other cases' lines.
 fn remember_panics() {
     std::panic::set_hook(Box::new(|info| {
-        let place = info.location().map(|place| format!("{}:{}: ", place.file(), place.line())).unwrap_or_default();
+        let place =
+            info.location().map(|place| format!("{}:{}: ", place.file(), place.line())).unwrap_or_default();
         let text = place + &text_of(info.payload());
         LAST_PANIC.with_borrow_mut(|last| {
             // The first panic of a case is the cause; later ones come from unwinding.

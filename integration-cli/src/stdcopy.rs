@@ -38,7 +38,8 @@ pub fn read_frame(from: &mut dyn Read) -> Option<Frame> {
     assert!(header[0] <= 3 && header[1..4] == [0, 0, 0], "not a frame header: {header:?}");
     let length = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
     let mut payload = vec![0; usize::try_from(length).unwrap()];
-    from.read_exact(&mut payload).unwrap_or_else(|error| panic!("a frame of {length} bytes is cut short: {error}"));
+    from.read_exact(&mut payload)
+        .unwrap_or_else(|error| panic!("a frame of {length} bytes is cut short: {error}"));
     Some(Frame { stream: header[0], payload })
 }
 

@@ -34,14 +34,10 @@ mod tests {
 
     #[test]
     fn words_keep_quoted_blanks_and_empty_quotes_make_an_empty_word() {
-        assert_eq!(split("run  --rm\nbusybox sh -c 'echo \"a b\"; exit 3'"), [
-            "run",
-            "--rm",
-            "busybox",
-            "sh",
-            "-c",
-            "echo \"a b\"; exit 3"
-        ]);
+        assert_eq!(
+            split("run  --rm\nbusybox sh -c 'echo \"a b\"; exit 3'"),
+            ["run", "--rm", "busybox", "sh", "-c", "echo \"a b\"; exit 3"]
+        );
         assert_eq!(split("--entrypoint '' -e K=\"a b\"c"), ["--entrypoint", "", "-e", "K=a bc"]);
         assert!(split("  ").is_empty());
     }

@@ -6,6 +6,7 @@
     reason = "cases report failure by panicking; without the standard harness the lints do not know these are tests"
 )]
 
+mod containers;
 mod system;
 
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ fn main() -> ExitCode {
 }
 
 fn cases() -> Vec<Case> {
-    [system::cases()].concat()
+    [containers::cases(), system::cases()].concat()
 }
 
 fn prepare(session: &Session) {

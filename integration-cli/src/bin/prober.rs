@@ -3,7 +3,10 @@
 //! Usage: `prober CALL[:ARG,ARG...]...`; prints a line `CALL RESULT` for each, where RESULT is `ok` or the error
 //! number's name. Tests choose arguments that are harmless when the call is allowed and whose own error differs from
 //! what a seccomp filter answers. It knows nothing of what should be allowed.
-#![expect(unsafe_code, reason = "raw system calls are what this program is for; none of the safe wrappers has them all")]
+#![expect(
+    unsafe_code,
+    reason = "raw system calls are what this program is for; none of the safe wrappers has them all"
+)]
 #![expect(clippy::print_stdout, reason = "its output is its result")]
 #![expect(clippy::expect_used, reason = "a wrong argument is an error in the test that gave it")]
 

@@ -1,9 +1,26 @@
-//! Transport, versions, errors, and what a daemon says about itself.
+//! Transport, versions, errors, events, and what a daemon says about itself.
 
+mod auth;
+mod df;
+mod errors;
+mod events;
+mod filters;
+mod info;
 mod ping;
+mod version;
 
 use integration_cli::Case;
 
 pub(crate) fn cases() -> Vec<Case> {
-    [ping::cases()].concat()
+    [
+        auth::cases(),
+        df::cases(),
+        errors::cases(),
+        events::cases(),
+        filters::cases(),
+        info::cases(),
+        ping::cases(),
+        version::cases(),
+    ]
+    .concat()
 }
