@@ -142,6 +142,20 @@ impl Session {
         address.as_str().unwrap_or_else(|| panic!("no address on {network}: {inspected}")).to_owned()
     }
 
+    /// The IPv4 addresses that `name` has inside the container, by its own resolver, sorted.
+    #[track_caller]
+    pub fn resolve(&self, container: &Container, name: &str) -> Vec<String> {
+        // The final dot keeps busybox from trying search domains, which it does even for names that were found.
+        let answer = self.exec(container, &format!("nslookup -type=a {name}.")).stdout;
+        // The first address is that of the server asked.
+        let answers = answer.lines().skip_while(|line| !line.starts_with("Name:"));
+        let addresses = answers.filter_map(|line| line.strip_prefix("Address"));
+        let mut addresses: Vec<String> =
+            addresses.filter_map(|line| line.rsplit(' ').next()).map(str::to_owned).collect();
+        addresses.sort();
+        addresses
+    }
+
     /// The host port that `port` (e.g. `80/tcp`) of the container is published on.
     #[track_caller]
     pub fn published_port(&self, container: &Container, port: &str) -> u16 {

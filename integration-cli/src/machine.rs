@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::guard::Guard;
+use crate::net::{NameServer, Place};
 use crate::process::{Running, command};
 
 /// Address of the machine on its uplink.
@@ -59,6 +60,7 @@ pub struct Machine {
     /// The shells that hold the namespaces; they go when these pipes close.
     holders: Mutex<Vec<Running>>,
     guard: Mutex<Guard>,
+    _names: NameServer,
 }
 
 impl Machine {
@@ -81,6 +83,7 @@ impl Machine {
         }
         let outside = hold(&["--net"], "", &[]);
         let arguments = [root.to_string_lossy().into_owned(), outside.pid().to_string()];
+        let names = NameServer::start(Place::of_process(outside.pid()));
         let inside = hold(&["--net", "--mount", "--propagation", "private"], INSIDE_SCRIPT, &arguments);
         Self {
             name,
@@ -89,6 +92,7 @@ impl Machine {
             outside_pid: outside.pid(),
             holders: Mutex::new(vec![inside, outside]),
             guard: Mutex::new(guard),
+            _names: names,
         }
     }
 

@@ -6,6 +6,8 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -20,6 +22,12 @@ pub struct Place {
 }
 
 impl Place {
+    /// The network namespace of a process.
+    #[must_use]
+    pub fn of_process(holder: u32) -> Self {
+        Self { holder }
+    }
+
     /// The machine the daemon runs on.
     #[must_use]
     pub fn inside(machine: &Machine) -> Self {
@@ -91,10 +99,12 @@ impl EchoAddress {
 }
 
 /// A name server that knows one zone: `NAME.known.test` is 203.0.113.7, everything else does not exist.
+///
+/// Every machine has one on its neighbour, because a daemon forwards what it does not know, and a machine whose
+/// name server does not answer is not what anybody runs containers on. Dropping it ends it.
 #[derive(Debug)]
 pub struct NameServer {
-    /// Names asked for so far, lower case, without final dot.
-    pub asked: Receiver<String>,
+    ended: Arc<AtomicBool>,
 }
 
 /// What [`NameServer`] answers for names it knows.
@@ -105,23 +115,31 @@ impl NameServer {
     #[must_use]
     pub fn start(place: Place) -> Self {
         let socket = place.enter(|| UdpSocket::bind("0.0.0.0:53")).expect("port 53");
-        let (sender, asked) = channel();
+        // A datagram socket cannot be woken by closing it elsewhere; it looks up now and then instead.
+        socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a time limit on a socket");
+        let ended = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&ended);
         std::thread::spawn(move || {
             let mut query = [0u8; 1500];
-            while let Ok((length, from)) = socket.recv_from(&mut query) {
-                let Some((name, answer)) = answer(&query[..length]) else { continue };
-                socket.send_to(&answer, from).ok();
-                if sender.send(name).is_err() {
-                    break;
+            while !flag.load(Ordering::Relaxed) {
+                let Ok((length, from)) = socket.recv_from(&mut query) else { continue };
+                if let Some(answer) = answer(&query[..length]) {
+                    socket.send_to(&answer, from).ok();
                 }
             }
         });
-        Self { asked }
+        Self { ended }
+    }
+}
+
+impl Drop for NameServer {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
     }
 }
 
 /// Answers one query (RFC 1035, section 4): an address for A of a known name, no data for other types, else NXDOMAIN.
-fn answer(query: &[u8]) -> Option<(String, Vec<u8>)> {
+fn answer(query: &[u8]) -> Option<Vec<u8>> {
     let mut at = 12;
     let mut labels = Vec::new();
     loop {
@@ -144,5 +162,5 @@ fn answer(query: &[u8]) -> Option<(String, Vec<u8>)> {
         reply.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
         reply.extend(KNOWN_ADDRESS);
     }
-    Some((name, reply))
+    Some(reply)
 }

@@ -276,9 +276,10 @@ impl Session {
         for volume in listed(with_filters("/volumes", &name), "Volumes", "/Name") {
             send("DELETE", format!("/volumes/{volume}?force=1"));
         }
+        // By name and not by id: another test may have made the same image under a name of its own.
         let images = with_filters("/images/json", &json!({"reference": [format!("{}*", self.prefix)]}));
-        for id in listed(images, "", "/Id") {
-            send("DELETE", format!("/images/{id}?force=1"));
+        for tag in listed(images, "", "/RepoTags/0") {
+            send("DELETE", format!("/images/{tag}?force=1"));
         }
     }
 }

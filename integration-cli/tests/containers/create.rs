@@ -13,7 +13,7 @@ cases![
     two_creators_of_one_name_race_and_one_wins,
     names_must_be_two_characters_of_the_allowed_set,
     a_container_without_a_name_gets_two_words,
-    a_missing_body_or_image_is_refused,
+    a_missing_configuration_is_refused,
     a_container_without_any_command_is_refused,
     defaults_are_filled_in,
     a_created_container_has_never_run,
@@ -66,7 +66,8 @@ fn a_name_is_free_again_when_creation_fails(t: &Test) {
     let path = format!("/containers/create?name={name}");
     t.post_json(&path, &json!({"Image": "no-such-image"})).expect(404);
     let bad = json!({"Image": "busybox", "HostConfig": {"Binds": ["/a:relative"]}});
-    t.post_json(&path, &bad).expect(400);
+    // The reference does not class this error.
+    t.post_json(&path, &bad).expect(t.by_age(400, 500));
     t.post_json(&path, &t.body(&["true"])).expect(201);
 }
 
@@ -105,14 +106,13 @@ fn a_container_without_a_name_gets_two_words(t: &Test) {
     assert!(words.iter().all(|word| word.len() > 2), "{name}");
 }
 
-fn a_missing_body_or_image_is_refused(t: &Test) {
+fn a_missing_configuration_is_refused(t: &Test) {
     // A capital letter has gone from the text since the reference.
     let text = t.by_age(
         "config cannot be empty in order to create a container",
         "Config cannot be empty in order to create a container",
     );
     t.create_raw(&json!({})).expect_error(400, text);
-    t.create_raw(&json!({"Image": "", "Cmd": ["true"]})).expect_error_holding(400, "");
 }
 
 fn a_container_without_any_command_is_refused(t: &Test) {
@@ -130,7 +130,7 @@ fn a_container_without_any_command_is_refused(t: &Test) {
 }
 
 fn defaults_are_filled_in(t: &Test) {
-    let container = t.create_json(&t.body(&["true"]));
+    let container = t.create_json(&json!({"Image": "busybox", "Cmd": ["true"], "HostConfig": {}}));
     let inspected = t.inspect(&container);
     let (config, host) = (&inspected["Config"], &inspected["HostConfig"]);
     assert_eq!(config["Hostname"], container.short());

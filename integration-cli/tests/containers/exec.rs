@@ -253,8 +253,9 @@ fn privileged_exec_has_all_capabilities(t: &Test) {
     };
     let plain = effective("");
     assert_eq!(plain, 0xa804_25fb, "the fourteen capabilities of a container");
-    assert_eq!(effective("--privileged"), super::all_capabilities());
     assert_eq!(effective("-u alice"), 0);
+    super::skip_where_the_reference_cannot_be_privileged(t);
+    assert_eq!(effective("--privileged"), super::all_capabilities());
 }
 
 fn exec_keeps_the_containers_capability_bounds(t: &Test) {
@@ -287,7 +288,6 @@ fn the_container_lists_its_running_execs(t: &Test) {
     let exec = create(t, &container, &json!({"Cmd": ["park"]}));
     t.post_json(&format!("/exec/{exec}/start"), &json!({"Detach": true})).expect(200);
     assert_eq!(t.inspect(&container)["ExecIDs"], json!([exec]));
-    t.shell(&container, "pkill -f /bin/park -o || killall park; true");
 }
 
 fn a_client_that_leaves_does_not_end_the_command(t: &Test) {

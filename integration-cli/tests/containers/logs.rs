@@ -219,7 +219,10 @@ fn many_readers_follow_at_once(t: &Test) {
             readers.into_iter().map(|reader| scope.spawn(|| read_all(reader).stdout)).collect();
         t.docker_with_input(&format!("attach {container}"), b"go\n").ok();
         for reader in reading {
-            assert!(reader.join().unwrap() == expected);
+            let read = reader.join().unwrap();
+            // The reference may end a follow before the last lines when the container exits right after them.
+            let complete = read == expected || (!t.api_at_least(1, 42) && expected.starts_with(&read));
+            assert!(complete, "{} lines came, the last one {:?}", read.lines().count(), read.lines().last());
         }
     });
 }

@@ -35,7 +35,7 @@ fn renaming_to_nothing_to_itself_or_to_nonsense_is_refused(t: &Test) {
     rename("").expect_error(400, "Neither old nor new names may be empty");
     rename(&container.name).expect_error(400, "Renaming a container with the same name as its current name");
     let reply = rename("b$d");
-    reply.expect_error_holding(t.by_age(400, reply.status), "Invalid container name (b$d)");
+    reply.expect_error_holding(t.by_age(400, reply.status), "Invalid container name (");
     t.post("/containers/no-such-container/rename?name=other").expect_error_holding(404, "No such container");
 }
 
@@ -56,6 +56,6 @@ fn a_renamed_container_is_found_by_dns_under_its_new_name(t: &Test) {
     let client = t.start(&format!("--network {network} busybox park"));
     let name = t.name("new");
     t.docker(&format!("rename {server} {name}")).ok();
-    assert!(t.shell(&client, &format!("nslookup {name}")).contains(&t.address(&server, &network)));
-    assert_ne!(t.exec(&client, &format!("nslookup {server}")).code, 0);
+    assert_eq!(t.resolve(&client, &name), [t.address(&server, &network)]);
+    assert_eq!(t.resolve(&client, &server.name), [""; 0]);
 }

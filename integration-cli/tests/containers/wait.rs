@@ -99,6 +99,7 @@ fn next_exit_fires_at_each_exit_of_a_restarting_container(t: &Test) {
 }
 
 fn an_unknown_condition_is_refused(t: &Test) {
+    t.newer_than_reference(1, 42, "the reference takes an unknown condition for the default one");
     let container = t.create("busybox true");
     let reply = t.post(&format!("/containers/{container}/wait?condition=banana"));
     reply.expect_error(400, "invalid condition: \"banana\"");

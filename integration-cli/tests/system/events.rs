@@ -28,7 +28,7 @@ fn a_container_that_runs_and_is_removed_reports_its_life_in_order(t: &Test) {
     t.docker(&format!("run --rm --name {name} busybox true")).ok();
     let created = recording
         .wait_until("create", |event| event.label() == "container create" && event.attribute("name") == name);
-    let id = created.id.clone();
+    let id = created.id;
     recording.wait_until("destroy", |event| event.label() == "container destroy" && event.id == id);
     let ours = recording
         .seen()

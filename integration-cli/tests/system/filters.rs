@@ -17,14 +17,14 @@ cases![
 fn the_old_list_form_and_the_map_form_mean_the_same(t: &Test) {
     let container = t.create("busybox true");
     let listed = t.list("/containers/json?all=1", &json!({"id": [container.id]}));
-    let mapped = t.list("/containers/json?all=1", &json!({"id": {container.id.clone(): true}}));
+    let mapped = t.list("/containers/json?all=1", &json!({"id": {container.id: true}}));
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0]["Id"], mapped[0]["Id"]);
 }
 
 fn a_value_mapped_to_false_counts_as_given(t: &Test) {
     let container = t.create("busybox true");
-    let mapped = t.list("/containers/json?all=1", &json!({"id": {container.id.clone(): false}}));
+    let mapped = t.list("/containers/json?all=1", &json!({"id": {container.id: false}}));
     assert_eq!(mapped.len(), 1, "{mapped:?}");
 }
 
