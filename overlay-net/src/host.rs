@@ -4,15 +4,29 @@
 //! blocking thread (`spawn_blocking`) whose network namespace is the node's. What it keeps in memory (which host ports
 //! are taken, what netd was told) is rebuilt by [`Host::restore`] from the engine's records.
 
+mod outside;
+mod restore;
+
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use ipnet::IpNet;
 use shoal_types::SandboxId;
 
+use crate::dns::files::ResolvConf;
+use crate::driver::{self, LoopbackPublishing};
 use crate::error::{NetError, Result};
-use crate::spec::{NetworkSpec, Sandbox, SandboxSpec};
+use crate::firewall::rules::network_elements;
+use crate::firewall::{Family, Firewall};
+use crate::forwarding;
+use crate::netd;
+use crate::netlink::{addr, route};
+use crate::netns;
+use crate::portmap::Registry;
+use crate::sandbox::{self, Namespace, Plan};
+use crate::spec::{DriverSpec, Endpoint, NetworkSpec, Reach, Sandbox, SandboxMode, SandboxSpec};
+use crate::sysctl::Change;
 
 /// How this node wants its networking, from the daemon's flags.
 #[derive(Clone)]
@@ -79,15 +93,29 @@ pub struct RestoreReport {
 /// This node's networking.
 #[derive(Clone)]
 pub struct Host {
-    config: Arc<Config>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: Config,
+    firewall: Firewall,
+    ports: Mutex<Registry>,
+    netd: netd::Client,
 }
 
 impl Host {
     /// Takes hold of the namespace of the calling thread as the node's.
     ///
-    /// Touches nothing but the directories of `config`; call [`Host::restore`] next.
+    /// Makes the directories of `config` and touches nothing else; call [`Host::restore`] next.
     pub fn open(config: Config) -> Result<Self> {
-        Ok(Self { config: Arc::new(config) })
+        let directories = [Some(config.netns_dir.as_path()), config.netd_socket.parent()];
+        for path in directories.into_iter().flatten() {
+            std::fs::create_dir_all(path)
+                .map_err(|source| NetError::Namespace { path: path.to_owned(), source })?;
+        }
+        let firewall = Firewall::new(config.firewall_v4, config.firewall_v6);
+        let netd = netd::Client::new(config.netd_socket.clone(), Arc::clone(&config.spawn_netd));
+        Ok(Self { shared: Arc::new(Shared { config, firewall, ports: Mutex::default(), netd }) })
     }
 
     /// Brings the kernel, the firewall and netd to exactly `desired`, from whatever a crash or a reboot left.
@@ -95,22 +123,25 @@ impl Host {
     /// Removes what carries our marks and is not desired. Never stops at the first error. Established connections
     /// survive.
     pub fn restore(&self, desired: &Desired) -> RestoreReport {
-        let _ = desired;
-        RestoreReport { errors: vec![self.missing()], ..RestoreReport::default() }
+        restore::run(&self.shared, desired)
     }
 
     /// Creates what a network needs on this node (its bridge and rules), or completes it.
     pub fn ensure_network(&self, network: &NetworkSpec) -> Result<()> {
-        let _ = network;
-        Err(self.missing())
+        self.shared.setup_network(network)?;
+        for family in Family::ALL {
+            self.shared.firewall.add(family, network_elements(network, family))?;
+        }
+        Ok(())
     }
 
     /// Removes what [`Host::ensure_network`] made; succeeds when there is nothing.
     ///
     /// The caller has made sure that no endpoint is left.
     pub fn remove_network(&self, network: &NetworkSpec) -> Vec<NetError> {
-        let _ = network;
-        vec![self.missing()]
+        let rules =
+            Family::ALL.map(|family| self.shared.firewall.remove(family, &network_elements(network, family)));
+        rules.into_iter().chain([driver::teardown(network)]).filter_map(Result::err).collect()
     }
 
     /// Makes the container's network what `spec` says: creates it, or connects and disconnects endpoints.
@@ -119,34 +150,114 @@ impl Host {
     /// ports of endpoints that stay are kept. On failure everything that this call made is undone, `previous` is still
     /// what is there, and the error is the cause.
     pub fn ensure_sandbox(&self, spec: &SandboxSpec, previous: Option<&Sandbox>) -> Result<Sandbox> {
-        let _ = (spec, previous);
-        Err(self.missing())
+        if spec.mode == SandboxMode::Host {
+            return Ok(Sandbox { id: spec.id, netns: None, endpoints: Vec::new(), published: Vec::new() });
+        }
+        let path = self.shared.netns_path(&spec.id);
+        let plan = Plan::new(spec, previous)?;
+        let namespace = if previous.is_some() { Namespace::Existing } else { Namespace::New };
+        sandbox::apply(&plan, &path, namespace)?;
+        match outside::connect(&self.shared, spec, &plan, previous) {
+            Ok(published) => {
+                let leaving: Vec<&Endpoint> = plan.leaving.iter().collect();
+                for error in sandbox::remove_interfaces(&path, &leaving) {
+                    tracing::warn!(sandbox.id = %spec.id, %error, "could not remove the interface of an endpoint");
+                }
+                Ok(Sandbox { id: spec.id, netns: Some(path), endpoints: plan.endpoints, published })
+            }
+            Err(cause) => {
+                let errors = match previous {
+                    Some(previous) => sandbox::revert(&plan, &path, previous),
+                    None => netns::remove(&path).err().into_iter().collect(),
+                };
+                for error in errors {
+                    tracing::warn!(sandbox.id = %spec.id, %error, "could not take back a part of a failed set-up");
+                }
+                Err(cause)
+            }
+        }
     }
 
     /// Removes a container's network: ports, rules, names, interfaces, namespace. Never stops at the first error.
     pub fn remove_sandbox(&self, sandbox: &Sandbox) -> Vec<NetError> {
-        let _ = sandbox;
-        vec![self.missing()]
+        let mut errors = outside::disconnect(&self.shared, sandbox);
+        if let Some(path) = &sandbox.netns {
+            let endpoints: Vec<&Endpoint> =
+                sandbox.endpoints.iter().filter(|e| e.host_ifname.is_some()).collect();
+            errors.extend(sandbox::remove_interfaces(path, &endpoints));
+            errors.extend(netns::remove(path).err());
+        }
+        errors
     }
 
-    /// The ranges that a new subnet must keep away from: routes of the host and its name servers.
+    /// Where the namespace of a sandbox is pinned, or will be.
+    pub fn netns_path(&self, sandbox: &SandboxId) -> PathBuf {
+        self.shared.netns_path(sandbox)
+    }
+
+    /// The ranges that a new subnet must keep away from: routes and addresses of the host, and its name servers.
     pub fn occupied(&self) -> Result<Vec<IpNet>> {
-        Err(self.missing())
+        let mut socket = driver::route_socket()?;
+        let mut nets = route::destinations(&mut socket).map_err(NetError::kernel("list routes"))?;
+        let addresses = addr::list(&mut socket).map_err(NetError::kernel("list addresses"))?;
+        nets.extend(addresses.into_iter().map(|(_, net)| net.trunc()));
+        let conf = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+        nets.extend(ResolvConf::parse(&conf).servers.into_iter().map(IpNet::from));
+        Ok(nets)
     }
 
-    /// Resolves when netd has died; the engine then calls [`Host::repair_netd`].
+    /// Tables of others that drop forwarded packets unless a rule of theirs says otherwise, for a warning at boot.
+    pub fn foreign_drops(&self) -> Result<Vec<String>> {
+        self.shared.firewall.foreign_drops()
+    }
+
+    /// Resolves when netd is needed and has died; the engine then calls [`Host::repair_netd`].
     pub async fn netd_closed(&self) {
-        std::future::pending::<()>().await;
+        self.shared.netd.closed().await;
     }
 
     /// Starts netd again and tells it everything.
     pub fn repair_netd(&self) -> Result<()> {
-        Err(self.missing())
+        self.shared.netd.repair()
     }
 
-    fn missing(&self) -> NetError {
-        let _ = &self.config;
-        NetError::NotSupported("networking")
+    /// Removes our nftables tables; for the uninstall command, when no container runs.
+    pub fn remove_firewall(&self) -> Result<()> {
+        self.shared.firewall.remove_tables()
+    }
+}
+
+impl Shared {
+    fn netns_path(&self, sandbox: &SandboxId) -> PathBuf {
+        self.config.netns_dir.join(sandbox.short())
+    }
+
+    /// The driver's part of a network, and the node's forwarding switches.
+    fn setup_network(&self, network: &NetworkSpec) -> Result<()> {
+        let loopback = if self.firewall.manages(Family::V4) {
+            LoopbackPublishing::Translated
+        } else {
+            LoopbackPublishing::Off
+        };
+        driver::setup(network, loopback)?;
+        self.enable_forwarding(network)
+    }
+
+    fn enable_forwarding(&self, network: &NetworkSpec) -> Result<()> {
+        let DriverSpec::Bridge(bridge) = &network.driver else { return Ok(()) };
+        if self.config.forwarding == Management::LeftAlone || bridge.reach == Reach::Internal {
+            return Ok(());
+        }
+        for family in Family::ALL {
+            let used = bridge.subnets.iter().any(|subnet| Family::of(subnet.subnet.addr()) == family);
+            if used
+                && forwarding::enable(family)? == Change::Made
+                && self.config.forward_policy == ForwardPolicy::Drop
+            {
+                self.firewall.drop_foreign()?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -163,6 +274,6 @@ impl std::fmt::Debug for Config {
 
 impl std::fmt::Debug for Host {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Host").field("netns_dir", &self.config.netns_dir).finish_non_exhaustive()
+        f.debug_struct("Host").field("netns_dir", &self.shared.config.netns_dir).finish_non_exhaustive()
     }
 }

@@ -5,17 +5,27 @@
 //! container joins which network, what is persisted, Docker's names) is the engine's, in `node-agent/src/networks`.
 //!
 //! The map: [`netns`] is the only place that enters a namespace; `netlink` speaks to the kernel about links,
-//! addresses, routes; [`firewall`] owns the nftables tables named `shoal`; [`portmap`] owns host ports; [`ipam`] is
+//! addresses, routes; [`firewall`] owns the nftables tables named `shoal`; `portmap` owns host ports; [`ipam`] is
 //! pure; [`dns`] answers names; [`netd`] is the small process that keeps listeners alive while the daemon is away.
 //! The overlay driver (`driver/overlay.rs`, `lb/`, `peers.rs`) will join beside the bridge driver.
 
 pub mod dns;
 pub mod driver;
 pub mod error;
+pub mod firewall;
 pub mod host;
 pub mod ipam;
 pub mod netd;
+pub mod netns;
 pub mod spec;
+
+mod endpoint;
+mod forwarding;
+mod netlink;
+mod portmap;
+mod sandbox;
+mod sys;
+mod sysctl;
 
 pub use error::{NetError, Result};
 pub use host::{Config, Desired, Host};

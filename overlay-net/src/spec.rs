@@ -5,7 +5,7 @@
 //! are persisted by the engine, which hands them back after a restart. No IO and no decisions here.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -367,7 +367,10 @@ pub struct Endpoint {
     /// Next hop of the IPv4 default route, when this endpoint provides it.
     pub gateway_v4: Option<Ipv4Addr>,
     /// Next hop of the IPv6 default route, when this endpoint provides it.
-    pub gateway_v6: Option<std::net::Ipv6Addr>,
+    pub gateway_v6: Option<Ipv6Addr>,
+    /// The legacy links that the firewall lets through for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<LinkFlow>,
 }
 
 /// One port that is reachable on the node.

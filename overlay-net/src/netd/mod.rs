@@ -1,14 +1,72 @@
 //! netd: the small process that keeps name servers, held ports and splice proxies alive while the daemon is away.
 //!
-//! Start reading at [`main`]. It decides nothing: the daemon tells it the whole state once and changes after that.
+//! Start reading at [`main`] (the process) and at `client.rs` (the daemon's side). It decides nothing: the daemon tells
+//! it the whole state once and changes after that, and a daemon that comes back finds everything as it was. Why it is
+//! a process of its own: docs/decisions/2026-11-21-netd.md.
+
+mod client;
+mod holds;
+pub(crate) mod protocol;
+mod server;
 
 use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use rustix::fs::FlockOperation;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, setsid};
+
+pub(crate) use client::Client;
 
 /// Runs netd until it is told to stop; the daemon's binary calls this for `shoald netd`.
 ///
 /// `args` are the arguments after `netd`, as [`crate::host::SpawnNetd`] received them.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let _ = args;
-    ExitCode::FAILURE
+    let Some(socket) = parse(args) else {
+        tracing::error!("usage: netd --socket PATH");
+        return ExitCode::FAILURE;
+    };
+    match run(&socket) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "netd failed");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse(mut args: impl Iterator<Item = OsString>) -> Option<PathBuf> {
+    let flag = args.next()?;
+    let socket = args.next()?;
+    (flag == "--socket" && args.next().is_none()).then(|| PathBuf::from(socket))
+}
+
+fn run(socket: &Path) -> io::Result<()> {
+    let Some(_lock) = take_lock(socket)? else {
+        // Two daemons, or two threads of one, asked at the same time: the other process serves both.
+        return Ok(());
+    };
+    // Signals to the daemon's session are not meant for us. A session leader by birth is fine, too.
+    let _ = setsid();
+    raise_descriptor_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    tokio::task::LocalSet::new().block_on(&runtime, server::serve(socket))
+}
+
+/// Makes this the only netd of the socket; absent when there is another.
+fn take_lock(socket: &Path) -> io::Result<Option<fs::File>> {
+    let lock = fs::OpenOptions::new().create(true).append(true).open(socket.with_extension("lock"))?;
+    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(lock)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Every sandbox has two sockets, every published port one or two.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }

@@ -1,0 +1,36 @@
+//! The node's own forwarding switches.
+//!
+//! Start reading at [`enable`]. They are turned on when the first network needs them and never turned off: others may
+//! have come to rely on them. Threads that call this are in the node's namespace.
+
+use crate::error::Result;
+use crate::firewall::Family;
+use crate::sysctl::{self, Change};
+
+/// Turns forwarding on for one family; answers whether it was off.
+pub(crate) fn enable(family: Family) -> Result<Change> {
+    match family {
+        Family::V4 => sysctl::ensure("net.ipv4.ip_forward", "1"),
+        Family::V6 => {
+            if sysctl::read("net.ipv6.conf.all.forwarding").is_none_or(|value| value == "1") {
+                return Ok(Change::None);
+            }
+            keep_router_advertisements()?;
+            sysctl::write("net.ipv6.conf.default.forwarding", "1")?;
+            sysctl::write("net.ipv6.conf.all.forwarding", "1").map(|()| Change::Made)
+        }
+    }
+}
+
+/// A forwarding node ignores router advertisements unless told otherwise (`accept_ra=2`); without this it would lose
+/// its own IPv6 default route the moment a container network is made.
+fn keep_router_advertisements() -> Result<()> {
+    let Ok(interfaces) = std::fs::read_dir("/proc/sys/net/ipv6/conf") else { return Ok(()) };
+    for name in interfaces.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+        let key = sysctl::interface_key("net.ipv6.conf", &name, "accept_ra");
+        if !matches!(name.as_str(), "all" | "default" | "lo") && sysctl::read(&key).as_deref() == Some("1") {
+            sysctl::write(&key, "2")?;
+        }
+    }
+    Ok(())
+}

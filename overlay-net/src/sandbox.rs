@@ -1,0 +1,244 @@
+//! A container's network namespace, brought to what a spec says.
+//!
+//! Start reading at [`Plan::new`] (PURE: which endpoints stay, join and leave, which names, addresses and gateways they
+//! have) and [`apply`] (creates the namespace or enters it, and does it). Ports, rules and names are `host.rs`'s
+//! business, because they live outside the namespace.
+
+use std::net::IpAddr;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::Path;
+
+use ipnet::IpNet;
+
+use crate::driver::{self, Left, Prepared};
+use crate::endpoint::{assign_names, choose_gateway, configure, endpoint_sysctls};
+use crate::error::{NetError, Result};
+use crate::firewall::Family;
+use crate::netlink::codec::Batch;
+use crate::netlink::{INET, INET6, Protocol, Socket, link, missing_is_fine, route};
+use crate::netns::Netns;
+use crate::spec::{DriverSpec, Endpoint, MacAddr, Sandbox, SandboxSpec};
+use crate::sysctl;
+
+/// Index of the loopback interface in every namespace.
+const LOOPBACK: u32 = 1;
+
+/// What has to change, and what there will be.
+#[derive(Debug)]
+pub(crate) struct Plan<'a> {
+    spec: &'a SandboxSpec,
+    /// One for each endpoint of the spec, in its order.
+    pub(crate) endpoints: Vec<Endpoint>,
+    /// Indexes of those that are new.
+    pub(crate) joining: Vec<usize>,
+    /// Those that are no longer wanted.
+    pub(crate) leaving: Vec<Endpoint>,
+    /// Index of the endpoint with the default route, and its next hop, for IPv4 and IPv6.
+    pub(crate) gateways: [Option<(usize, IpAddr)>; 2],
+    gateways_before: [Option<IpAddr>; 2],
+}
+
+impl<'a> Plan<'a> {
+    /// Compares a spec with what an earlier call made of it.
+    pub(crate) fn new(spec: &'a SandboxSpec, previous: Option<&Sandbox>) -> Result<Self> {
+        let before = previous.map(|sandbox| sandbox.endpoints.as_slice()).unwrap_or_default();
+        let names = assign_names(&spec.endpoints, before)?;
+        let gateways =
+            [choose_gateway(&spec.endpoints, Family::V4), choose_gateway(&spec.endpoints, Family::V6)];
+        let mut endpoints = Vec::with_capacity(spec.endpoints.len());
+        let mut joining = Vec::new();
+        for (index, (wanted, ifname)) in spec.endpoints.iter().zip(names).enumerate() {
+            let hop = |slot: usize| gateways[slot].filter(|(chosen, _)| *chosen == index).map(|(_, hop)| hop);
+            let kept = before.iter().find(|endpoint| endpoint.id == wanted.id);
+            if kept.is_none() {
+                joining.push(index);
+            }
+            endpoints.push(Endpoint {
+                id: wanted.id,
+                network: wanted.network.id.clone(),
+                ifname,
+                host_ifname: match wanted.network.driver {
+                    DriverSpec::Bridge(_) => Some(driver::bridge::host_interface(&wanted.id)?),
+                    DriverSpec::Macvlan(_) | DriverSpec::Host | DriverSpec::None => None,
+                },
+                mac: kept.map(|endpoint| endpoint.mac).or(wanted.mac).unwrap_or_else(MacAddr::random),
+                addresses: kept
+                    .map_or_else(|| wanted.addresses.clone(), |endpoint| endpoint.addresses.clone()),
+                gateway_v4: hop(0).and_then(|hop| if let IpAddr::V4(v4) = hop { Some(v4) } else { None }),
+                gateway_v6: hop(1).and_then(|hop| if let IpAddr::V6(v6) = hop { Some(v6) } else { None }),
+                links: wanted.links.clone(),
+            });
+        }
+        let stays = |endpoint: &&Endpoint| spec.endpoints.iter().any(|wanted| wanted.id == endpoint.id);
+        let leaving = before.iter().filter(|endpoint| !stays(endpoint)).cloned().collect();
+        let gateways_before = [
+            before.iter().find_map(|endpoint| endpoint.gateway_v4).map(IpAddr::V4),
+            before.iter().find_map(|endpoint| endpoint.gateway_v6).map(IpAddr::V6),
+        ];
+        Ok(Self { spec, endpoints, joining, leaving, gateways, gateways_before })
+    }
+
+    /// The address of the endpoint with the default route of that family, as target of published ports.
+    pub(crate) fn gateway_endpoint(&self, family: Family) -> Option<(usize, IpAddr)> {
+        let slot = usize::from(family == Family::V6);
+        let (index, _) = self.gateways[slot]?;
+        let address =
+            self.endpoints[index].addresses.iter().map(IpNet::addr).find(|a| Family::of(*a) == family)?;
+        Some((index, address))
+    }
+}
+
+/// Makes the namespace what the plan says.
+///
+/// A new one is pinned only when everything worked, and vanishes otherwise. In one that was there, interfaces made by a
+/// failed call are removed again.
+pub(crate) fn apply(plan: &Plan<'_>, path: &Path, namespace: Namespace) -> Result<()> {
+    let mut host = driver::route_socket()?;
+    let prepared = plan
+        .joining
+        .iter()
+        .map(|&index| Ok((index, driver::prepare(&mut host, &plan.spec.endpoints[index].network)?)))
+        .collect::<Result<Vec<_>>>()?;
+    match namespace {
+        Namespace::New => {
+            let create = |fd: BorrowedFd<'_>| {
+                let mut inside = inside_socket()?;
+                initialise(&mut inside, &plan.spec.sysctls)?;
+                join_all(plan, &prepared, &mut host, &mut inside, fd)?;
+                set_gateways(plan, &mut inside)
+            };
+            Netns::create(path, create).map(|_| ())
+        }
+        Namespace::Existing if plan.joining.is_empty() && plan.leaving.is_empty() => Ok(()),
+        Namespace::Existing => {
+            let netns = Netns::open(path)?;
+            let outcome = netns
+                .run(|| {
+                    let mut inside = inside_socket()?;
+                    join_all(plan, &prepared, &mut host, &mut inside, netns.as_fd())?;
+                    set_gateways(plan, &mut inside)
+                })
+                .and_then(std::convert::identity);
+            if outcome.is_err() {
+                let joined: Vec<&Endpoint> =
+                    plan.joining.iter().map(|&index| &plan.endpoints[index]).collect();
+                log_all(remove_interfaces(path, &joined));
+            }
+            outcome
+        }
+    }
+}
+
+/// Takes an application back in a namespace that was there before: interfaces go, the former gateways return.
+pub(crate) fn revert(plan: &Plan<'_>, path: &Path, previous: &Sandbox) -> Vec<NetError> {
+    let joined: Vec<&Endpoint> = plan.joining.iter().map(|&index| &plan.endpoints[index]).collect();
+    let mut errors = remove_interfaces(path, &joined);
+    let restored = Netns::open(path).and_then(|netns| {
+        netns
+            .run(|| {
+                let mut inside = inside_socket()?;
+                let mut batch = Batch::default();
+                for endpoint in &previous.endpoints {
+                    let hops = [endpoint.gateway_v4.map(IpAddr::V4), endpoint.gateway_v6.map(IpAddr::V6)];
+                    for hop in hops.into_iter().flatten() {
+                        let link = driver::link_index(&mut inside, &endpoint.ifname)?;
+                        route::set_default(&mut batch, link, hop);
+                    }
+                }
+                inside.run_all(&batch).map_err(NetError::kernel("set default routes"))
+            })
+            .and_then(std::convert::identity)
+    });
+    errors.extend(restored.err());
+    errors
+}
+
+/// Removes interfaces of endpoints, each from outside where it has an end there.
+pub(crate) fn remove_interfaces(path: &Path, endpoints: &[&Endpoint]) -> Vec<NetError> {
+    if endpoints.is_empty() {
+        return Vec::new();
+    }
+    let mut host = match driver::route_socket() {
+        Ok(host) => host,
+        Err(error) => return vec![error],
+    };
+    endpoints.iter().filter_map(|endpoint| remove_interface(&mut host, path, endpoint).err()).collect()
+}
+
+fn remove_interface(host: &mut Socket, path: &Path, endpoint: &Endpoint) -> Result<()> {
+    if driver::leave(host, endpoint)? == Left::Done {
+        return Ok(());
+    }
+    Netns::open(path)?
+        .run(|| {
+            let failed = NetError::kernel(format!("delete interface {}", endpoint.ifname));
+            link::delete(&mut inside_socket()?, &endpoint.ifname).map_err(failed)
+        })
+        .and_then(std::convert::identity)
+}
+
+fn log_all(errors: Vec<NetError>) {
+    for error in errors {
+        tracing::warn!(%error, "could not take back a part of a failed connection");
+    }
+}
+
+/// Whether the namespace has to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Namespace {
+    /// It has.
+    New,
+    /// A former call made it.
+    Existing,
+}
+
+/// Settings that every container's namespace starts with, and those of the spec.
+fn initialise(inside: &mut Socket, sysctls: &[(String, String)]) -> Result<()> {
+    // IPv6 is on for the loopback interface and for interfaces that get an IPv6 address, and for no other.
+    if sysctl::read("net.ipv6.conf.default.disable_ipv6").is_some() {
+        sysctl::write("net.ipv6.conf.default.disable_ipv6", "1")?;
+    }
+    let mut batch = Batch::default();
+    link::set_up(&mut batch, LOOPBACK);
+    inside.run_all(&batch).map_err(NetError::kernel("set loopback interface up"))?;
+    sysctls.iter().try_for_each(|(key, value)| sysctl::write(key, value))
+}
+
+fn join_all(
+    plan: &Plan<'_>,
+    prepared: &[(usize, Prepared<'_>)],
+    host: &mut Socket,
+    inside: &mut Socket,
+    netns: BorrowedFd<'_>,
+) -> Result<()> {
+    for (index, prepared) in prepared {
+        let endpoint = &plan.endpoints[*index];
+        let sysctls = endpoint_sysctls(&plan.spec.endpoints[*index], &endpoint.ifname)?;
+        driver::join(host, prepared, endpoint, netns)?;
+        configure(inside, endpoint, &sysctls)?;
+    }
+    Ok(())
+}
+
+/// Points the default routes at the chosen endpoints when that changed.
+fn set_gateways(plan: &Plan<'_>, inside: &mut Socket) -> Result<()> {
+    let mut batch = Batch::default();
+    for (slot, family) in [INET, INET6].into_iter().enumerate() {
+        match plan.gateways[slot] {
+            Some((_, hop)) if plan.gateways_before[slot] == Some(hop) => {}
+            Some((index, hop)) => {
+                let link = driver::link_index(inside, &plan.endpoints[index].ifname)?;
+                route::set_default(&mut batch, link, hop);
+            }
+            None if plan.gateways_before[slot].is_some() => route::remove_default(&mut batch, family),
+            None => {}
+        }
+    }
+    let outcomes = inside.run(&batch).map_err(NetError::kernel("set default routes"))?;
+    outcomes.into_iter().try_for_each(missing_is_fine).map_err(NetError::kernel("set default routes"))
+}
+
+fn inside_socket() -> Result<Socket> {
+    Socket::open(Protocol::Route)
+        .map_err(NetError::kernel("open rtnetlink socket in the container's namespace"))
+}

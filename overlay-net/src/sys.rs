@@ -1,0 +1,33 @@
+//! The few raw calls that no safe binding offers. The only file of this crate with `unsafe`.
+#![expect(
+    unsafe_code,
+    reason = "two system calls without a safe binding: netlink socket options and unshare"
+)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _};
+
+use rustix::thread::UnshareFlags;
+
+/// Asks the kernel to explain refusals in words (`NETLINK_EXT_ACK`) and not to echo requests (`NETLINK_CAP_ACK`).
+pub(crate) fn enable_extended_acks(socket: &impl AsFd) -> io::Result<()> {
+    for option in [libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK] {
+        let on: libc::c_int = 1;
+        // SAFETY: the descriptor is open for the duration of the call, and the value outlives it with its exact size.
+        let code = unsafe {
+            libc::setsockopt(socket.as_fd().as_raw_fd(), libc::SOL_NETLINK, option, (&raw const on).cast(), 4)
+        };
+        if code != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Moves the calling thread into a new network namespace.
+///
+/// Only for threads that end soon after: everything they do from here on happens in that namespace.
+pub(crate) fn unshare_network() -> io::Result<()> {
+    // SAFETY: NEWNET concerns the calling thread alone and invalidates no descriptor or memory of the process.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }.map_err(io::Error::from)
+}

@@ -1,0 +1,14 @@
+//! Kernel tests in fresh namespaces.
+//!
+//! Start reading at [`world::World`]: each test has a network namespace that plays the node, one that plays a neighbour
+//! on its LAN, and real containers' sandboxes made through the crate's public interface. Nothing touches the machine's
+//! own namespaces.
+
+mod bridge;
+mod cost;
+mod dns;
+mod lifecycle;
+mod packets;
+mod publish;
+mod rules;
+mod world;
