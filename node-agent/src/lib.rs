@@ -13,6 +13,7 @@
 //! | [`images`] | images, their names and transfers |
 //! | [`layers`] | unpacked layers and the writable layers of containers |
 //! | [`networks`] | networks, addresses, who is connected |
+//! | [`system`] | the machine, the daemon's settings, what takes up disk |
 //! | [`volumes`] | volumes, who uses them, when they are mounted |
 //! | [`shim_client`] | the engine's side of a container's shim |
 
@@ -25,6 +26,7 @@ pub mod layers;
 pub mod networks;
 pub mod shim_client;
 pub mod store;
+pub mod system;
 pub mod volumes;
 
 pub use error::NodeError;

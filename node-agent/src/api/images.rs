@@ -35,6 +35,9 @@ pub trait Images: Send + Sync {
     /// Takes away a name, and the content that nothing refers to any more.
     async fn remove(&self, name: &str, options: RemoveImage) -> Result<Vec<Removal>, NodeError>;
 
+    /// Bytes of all content and unpacked layers, each counted once.
+    async fn layers_size(&self) -> Result<u64, NodeError>;
+
     /// Removes images that nothing uses.
     async fn prune(&self, filter: ImagePruneFilter) -> Result<(Vec<Removal>, u64), NodeError>;
 }
