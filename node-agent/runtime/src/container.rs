@@ -175,7 +175,6 @@ pub struct Created {
 pub struct Container {
     pub(crate) record: ContainerRecord,
     pub(crate) pidfd: OwnedFd,
-    pub(crate) cgroup: Cgroup,
     /// The private gate, until it was used.
     pub(crate) gate: Option<OwnedFd>,
 }
@@ -191,8 +190,8 @@ pub struct ContainerRecord {
     pub pid: i32,
     /// Field 22 of `/proc/<pid>/stat`: with the pid it names one process for ever.
     pub start_time: u64,
-    /// The cgroup as `linux.cgroupsPath` named it, resolved to a path below the hierarchies' roots.
-    pub cgroup_path: PathBuf,
+    /// The cgroup, with its directory in every hierarchy.
+    pub cgroup: Cgroup,
 }
 
 impl Container {
@@ -211,7 +210,7 @@ impl Container {
     /// Borrows the cgroup: limits, readings, freezing, OOM events.
     #[must_use]
     pub fn cgroup(&self) -> &Cgroup {
-        &self.cgroup
+        &self.record.cgroup
     }
 
     /// Returns what must be written down to find the container again with [`Container::from_record`].

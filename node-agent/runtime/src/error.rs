@@ -192,6 +192,11 @@ pub enum Warning {
         /// What was asked for.
         requested: i32,
     },
+    /// The caller does not hold these capabilities itself and cannot give them to the container.
+    CapabilitiesUnavailable {
+        /// The mask of the missing ones, bit numbers as in `linux/capability.h`.
+        missing: u64,
+    },
     /// The program that runs the runtime can be opened for writing from inside the container.
     ///
     /// See [`crate::sealed`]; only seen when a caller started itself without it.
@@ -215,6 +220,9 @@ impl std::fmt::Display for Warning {
             Self::OomScoreAdjustRefused { requested } => {
                 write!(formatter, "this host does not allow an OOM score adjustment of {requested}")
             }
+            Self::CapabilitiesUnavailable { missing } => {
+                write!(formatter, "this host does not hold the capabilities {missing:#x}")
+            }
             Self::BinaryNotSealed => {
                 write!(formatter, "the runtime was not started from its sealed binary")
             }
@@ -222,5 +230,17 @@ impl std::fmt::Display for Warning {
                 write!(formatter, "limit {limit} is not in force: {reason}")
             }
         }
+    }
+}
+
+/// Adds what was being done to a failure of the kernel.
+pub(crate) trait Context<T> {
+    /// Turns the failure into [`RuntimeError::Step`]; the text is built only on failure.
+    fn step<S: Into<String>>(self, describe: impl FnOnce() -> S) -> Result<T>;
+}
+
+impl<T, E: Into<io::Error>> Context<T> for std::result::Result<T, E> {
+    fn step<S: Into<String>>(self, describe: impl FnOnce() -> S) -> Result<T> {
+        self.map_err(|source| RuntimeError::step(describe(), source))
     }
 }
