@@ -10,6 +10,8 @@
 mod check;
 mod dist;
 mod run;
+mod setup;
+mod start;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -40,6 +42,13 @@ const COMMANDS: &[Command] = &[
         name: "dist",
         help: "builds the static release binary and prints its path",
         run: dist::command,
+    },
+    Command { name: "start", help: "installs what is missing, builds, starts the daemon", run: start::start },
+    Command { name: "stop", help: "stops the daemon; containers go on", run: start::stop },
+    Command {
+        name: "uninstall",
+        help: "removes containers, rules, state and the binary",
+        run: start::uninstall,
     },
     Command {
         name: "run",
