@@ -4,15 +4,142 @@
 //! image), is made when the first container stands on it, and goes with it. Because it lies below the container's own
 //! layer, a diff of the container shows nothing of it, and a read-only root has all its mount points.
 
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use super::LayerError;
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
 
-/// Makes the base in `place` (the directory of the topmost layer, `…/<n>`) if it is not there, and returns it.
-pub(super) fn ensure(place: &Path, _image: &[PathBuf]) -> Result<PathBuf, LayerError> {
-    let base = place.join("base");
-    match std::fs::create_dir_all(&base) {
-        Ok(()) => Ok(base),
-        Err(source) => Err(LayerError::io("create", &base)(source)),
-    }
+use super::LayerError;
+use super::attributes::{self, At};
+use super::merged::{MergedDir, dir_flags};
+
+const BASE: &str = "base";
+/// Where a base is built before it gets its name.
+const UNFINISHED: &str = "base.new";
+
+/// What stands at a path of the base.
+#[derive(Debug, Clone, Copy)]
+enum Placeholder {
+    Directory,
+    File,
+    Symlink(&'static str),
 }
+
+/// Paths that the engine and the runtime mount something on, and what programs look for; the list is Docker's.
+const PLACEHOLDERS: [(&[&str], Placeholder); 10] = [
+    (&["dev", "pts"], Placeholder::Directory),
+    (&["dev", "shm"], Placeholder::Directory),
+    (&["dev", "console"], Placeholder::File),
+    (&["proc"], Placeholder::Directory),
+    (&["sys"], Placeholder::Directory),
+    (&["etc", "hosts"], Placeholder::File),
+    (&["etc", "hostname"], Placeholder::File),
+    (&["etc", "resolv.conf"], Placeholder::File),
+    (&["etc", "mtab"], Placeholder::Symlink("/proc/mounts")),
+    (&[".dockerenv"], Placeholder::File),
+];
+
+/// Makes the base in `place` (the directory of the topmost layer, `…/<n>`) for an image with these layers, if it is not
+/// there, and returns it. Two at once are no harm: the first to finish wins.
+pub(super) fn ensure(place: &Path, image: &[PathBuf]) -> Result<PathBuf, LayerError> {
+    let base = place.join(BASE);
+    if base.is_dir() {
+        return Ok(base);
+    }
+    fs::create_dir_all(place).map_err(LayerError::io("create", place))?;
+    let unfinished = place.join(format!("{UNFINISHED}.{:?}", std::thread::current().id()));
+    let built = build(&unfinished, image).map_err(LayerError::io("create", &base));
+    let named = built.and_then(|()| match fs::rename(&unfinished, &base) {
+        Err(source) if !base.is_dir() => Err(LayerError::io("create", &base)(source)),
+        _ => Ok(base),
+    });
+    // What lost the race, or failed, or was left by a crash in the same thread of an earlier run.
+    let _ = fs::remove_dir_all(&unfinished);
+    named
+}
+
+fn build(at: &Path, image: &[PathBuf]) -> io::Result<()> {
+    match fs::remove_dir_all(at) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    fs::create_dir(at)?;
+    let root = rustix::fs::open(at, dir_flags(), Mode::empty())?;
+    let image = MergedDir::open(image)?;
+    for (path, placeholder) in PLACEHOLDERS {
+        if let Some((name, parents)) = path.split_last() {
+            place(&root, image.as_ref(), parents, (name, placeholder))?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts one placeholder where the image has nothing of that kind. Where a parent is a symbolic link, the runtime has to
+/// find its own way.
+fn place(
+    root: &OwnedFd,
+    image: Option<&MergedDir>,
+    parents: &[&str],
+    (name, placeholder): (&str, Placeholder),
+) -> Result<(), Errno> {
+    let mut covered: Option<MergedDir> = None;
+    let mut dirs: Vec<OwnedFd> = Vec::new();
+    for (depth, parent) in parents.iter().enumerate() {
+        let below = if depth == 0 { image } else { covered.as_ref() };
+        let found = below.map_or(Ok(None), |below| below.child(parent.as_bytes()))?;
+        if found.is_some_and(|found| found.kind() != FileType::Directory) {
+            return Ok(());
+        }
+        let entered = below.map_or(Ok(None), |below| below.enter(parent.as_bytes()))?;
+        let here = dirs.last().unwrap_or(root);
+        let dir = make_parent(here, parent, entered.as_ref())?;
+        covered = entered;
+        dirs.push(dir);
+    }
+    let below = if parents.is_empty() { image } else { covered.as_ref() };
+    let found = below.map_or(Ok(None), |below| below.child(name.as_bytes()))?.map(|found| found.kind());
+    let here = dirs.last().unwrap_or(root).as_fd();
+    match (placeholder, found) {
+        // A directory in the place of a file is the image's own wish; everything else that is no file is replaced, as in
+        // Docker, or a mount would follow a link.
+        (
+            Placeholder::File,
+            Some(FileType::RegularFile | FileType::CharacterDevice | FileType::Directory),
+        )
+        | (Placeholder::Directory, Some(FileType::Directory))
+        | (Placeholder::Symlink(_), Some(FileType::Symlink | FileType::Directory)) => {}
+        (Placeholder::File, _) => make_file(here, name)?,
+        (Placeholder::Directory, _) => rustix::fs::mkdirat(here, name, Mode::from_raw_mode(0o755))?,
+        (Placeholder::Symlink(target), _) => rustix::fs::symlinkat(target, here, name)?,
+    }
+    // The directory looks as the image's does, as if nothing had been put into it.
+    if let Some(covered) = &covered {
+        let from = At { dir: covered.top(), name: b"." };
+        attributes::copy(from, &from.stat()?, At { dir: here, name: b"." })?;
+    }
+    Ok(())
+}
+
+fn make_parent(here: &OwnedFd, name: &str, covered: Option<&MergedDir>) -> Result<OwnedFd, Errno> {
+    match rustix::fs::mkdirat(here, name, Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(errno),
+    }
+    let dir = rustix::fs::openat(here, name, dir_flags(), Mode::empty())?;
+    if let Some(covered) = covered {
+        let from = At { dir: covered.top(), name: b"." };
+        attributes::copy(from, &from.stat()?, At { dir: dir.as_fd(), name: b"." })?;
+    }
+    Ok(dir)
+}
+
+fn make_file(here: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    rustix::fs::openat(here, name, flags, Mode::from_raw_mode(0o755)).map(drop)
+}
+
+#[cfg(test)]
+mod tests;

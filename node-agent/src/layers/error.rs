@@ -5,8 +5,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use shoal_types::ErrorKind;
+use shoal_types::{DiffId, ErrorKind};
 
+use super::archive::ArchiveError;
 use crate::store::StoreError;
 
 /// Any failure of this module.
@@ -24,6 +25,17 @@ pub enum LayerError {
     /// More layers than the kernel can stack.
     #[error("max depth exceeded")]
     TooDeep,
+    /// The archive cannot be read, or is refused.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// What was unpacked is not the layer that it should be.
+    #[error("wrong diff id calculated on extraction: expected {expected}, got {found}")]
+    WrongDiffId {
+        /// What the image's configuration says.
+        expected: DiffId,
+        /// What it is.
+        found: DiffId,
+    },
     /// The record could not be written down.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -45,7 +57,7 @@ impl LayerError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Exists(_) | Self::InUse(_) => ErrorKind::Conflict,
-            Self::TooDeep => ErrorKind::InvalidArgument,
+            Self::TooDeep | Self::Archive(_) | Self::WrongDiffId { .. } => ErrorKind::InvalidArgument,
             Self::Store(error) => error.kind(),
             // A snapshot is named by the engine, never by the user: a missing one is the engine's failure.
             Self::NoSuchSnapshot(_) | Self::Io { .. } => ErrorKind::Internal,

@@ -15,13 +15,24 @@
 //!
 //! Directory names are short so that 500 of them (the kernel's limit for one overlay) are no problem.
 
+pub mod apply;
+pub mod archive;
+mod attributes;
 mod base;
 pub mod chain;
+mod changes;
+pub mod compression;
 mod copy;
 pub mod diff;
 mod error;
+mod graft;
+mod merged;
 mod overlayfs;
 mod record;
+#[cfg(test)]
+mod testing;
+pub mod unpack;
+mod whiteout;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -29,8 +40,10 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use shoal_types::{ChainId, ContainerId};
 
+pub use self::changes::changes;
 pub use self::copy::{Copied, copy_tree};
 pub use self::error::LayerError;
+pub use self::graft::graft;
 pub use self::overlayfs::Overlayfs;
 pub use self::record::SnapshotRecord;
 use crate::store::Batch;
