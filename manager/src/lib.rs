@@ -1,1 +1,13 @@
-//! placeholder
+//! The cluster: replicated managers that decide what runs on which node.
+//!
+//! Start reading at [`api`], what the front end may ask of the cluster, and at [`NotAMember`], the only state that there is
+//! until a node can join: it answers every request by saying so. Nothing of the node is imported here; tasks travel to nodes as
+//! `shoal_types::protocol` messages.
+
+pub mod api;
+pub mod error;
+mod not_a_member;
+
+pub use api::Cluster;
+pub use error::ClusterError;
+pub use not_a_member::NotAMember;

@@ -1,0 +1,123 @@
+//! Nodes: machines that have joined.
+//!
+//! Start reading at [`Node`].
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::Meta;
+use super::service::GenericResource;
+use crate::ids::NodeId;
+use crate::platform::Platform;
+
+/// A machine of the cluster.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its id, the common name of its certificate.
+    pub id: NodeId,
+    /// Version and times.
+    pub meta: Meta,
+    /// What the administrator wants of it.
+    pub spec: NodeSpec,
+    /// What it says of itself; `None` before its first session.
+    pub description: Option<NodeDescription>,
+    /// What was observed of it.
+    pub status: NodeStatus,
+    /// Its part in the managers' group; `None` of a worker.
+    pub manager: Option<ManagerStatus>,
+}
+
+/// What the administrator wants of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeSpec {
+    /// Name, mostly empty.
+    pub name: String,
+    /// Labels for placement.
+    pub labels: BTreeMap<String, String>,
+    /// Its role.
+    pub role: NodeRole,
+    /// Whether it takes tasks.
+    pub availability: Availability,
+}
+
+/// Roles of nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeRole {
+    /// Runs tasks.
+    Worker,
+    /// Takes part in decisions, and runs tasks.
+    Manager,
+}
+
+/// Whether a node takes tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Availability {
+    /// It does.
+    #[default]
+    Active,
+    /// It keeps those it has.
+    Pause,
+    /// Those it has go elsewhere.
+    Drain,
+}
+
+/// What a node says of itself at the beginning of a session, and when it changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeDescription {
+    /// Host name.
+    pub hostname: String,
+    /// What it runs.
+    pub platform: Platform,
+    /// Billionths of a processor.
+    pub nano_cpus: i64,
+    /// Bytes of memory.
+    pub memory: i64,
+    /// Named resources: kind, and how many or which.
+    pub generic: Vec<(String, GenericResource)>,
+    /// Version of the engine.
+    pub engine_version: String,
+    /// Labels of the engine.
+    pub engine_labels: BTreeMap<String, String>,
+    /// Drivers: kind (`Network`, `Volume`, `Log`) and name.
+    pub plugins: Vec<(String, String)>,
+}
+
+/// What was observed of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Whether it is there.
+    pub state: NodeState,
+    /// Why it is not.
+    pub message: String,
+    /// Where it was last seen.
+    pub address: String,
+}
+
+/// Whether a node is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeState {
+    /// It never came, or the leader is new and has not heard of it.
+    Unknown,
+    /// It has missed its heartbeats.
+    Down,
+    /// It has a session.
+    Ready,
+    /// It has said that it moves to another manager.
+    Disconnected,
+}
+
+/// A node's part in the managers' group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManagerStatus {
+    /// Whether it leads.
+    pub leader: bool,
+    /// Whether the leader reaches it.
+    pub reachable: bool,
+    /// Where it listens.
+    pub address: SocketAddr,
+}

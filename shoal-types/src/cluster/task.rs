@@ -1,0 +1,94 @@
+//! Tasks: one copy of a service, placed on one node.
+//!
+//! Start reading at [`Task`]. A task is never restarted; a new one takes its slot.
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Meta;
+use super::service::{PublishedServicePort, TaskTemplate};
+use super::task_state::TaskState;
+use crate::ids::{ContainerId, NetworkId, NodeId, ServiceId, TaskId};
+
+/// One copy of a service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// Its id.
+    pub id: TaskId,
+    /// Version and times.
+    pub meta: Meta,
+    /// The service.
+    pub service: ServiceId,
+    /// Which place of the service it takes.
+    pub place: TaskPlace,
+    /// What it runs: the service's template as it was when the task was made.
+    pub template: TaskTemplate,
+    /// The node that runs it, once there is one.
+    pub node: Option<NodeId>,
+    /// How far it shall come.
+    pub desired: TaskState,
+    /// How far it has come.
+    pub status: TaskStatus,
+    /// Its addresses.
+    pub networks: Vec<TaskAttachment>,
+    /// Labels of the service, for filters.
+    pub labels: BTreeMap<String, String>,
+    /// Which run of a job it belongs to.
+    pub job_iteration: Option<u64>,
+    /// Version of the service's spec that it was made from; tells which tasks an update has not reached.
+    pub spec_version: u64,
+}
+
+/// Which place of its service a task takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskPlace {
+    /// Of a replicated service: counted from 1; tasks of one slot follow each other.
+    Slot(u64),
+    /// Of a global service: the node itself.
+    Node(NodeId),
+}
+
+/// What was observed of a task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskStatus {
+    /// How far it has come.
+    pub state: TaskState,
+    /// When that was observed.
+    pub at: Timestamp,
+    /// What was done last.
+    pub message: String,
+    /// What went wrong; empty if nothing.
+    pub error: String,
+    /// The container, once there is one.
+    pub container: Option<TaskContainer>,
+    /// Ports that were published on the node itself.
+    pub host_ports: Vec<PublishedServicePort>,
+}
+
+/// The container of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskContainer {
+    /// Its id.
+    pub id: ContainerId,
+    /// Its init process on the node; 0 when it does not run.
+    pub pid: u32,
+    /// Its exit code.
+    pub exit_code: i32,
+}
+
+/// A task's place in a network of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskAttachment {
+    /// The network.
+    pub network: NetworkId,
+    /// Addresses that the allocator has given.
+    pub addresses: Vec<IpNet>,
+    /// Further names within the network.
+    pub aliases: Vec<String>,
+    /// Options of the network's driver.
+    pub driver_options: BTreeMap<String, String>,
+}
