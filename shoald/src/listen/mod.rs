@@ -182,6 +182,7 @@ impl Listener {
                     // Out of descriptors, or the peer is gone already. The next one may fare better, but not at once.
                     tracing::warn!(listener = self.name, %error, "connection could not be accepted");
                     tokio::select! {
+                        // Nothing tells when descriptors are free again.
                         () = tokio::time::sleep(std::time::Duration::from_millis(50)) => {}
                         () = stop.cancelled() => return,
                     }

@@ -13,21 +13,24 @@ const MAX_LINES: usize = 800;
 
 /// Where unsafe code may stand, by the beginning of the path.
 const UNSAFE: &[&str] =
-    &["overlay-net/src/sys.rs", "node-agent/shim/src/sys.rs", "node-agent/runtime/src/sys"];
+    &["overlay-net/src/sys.rs", "node-agent/shim/src/sys.rs", "node-agent/runtime/src/sys.rs"];
 
 /// What stands for something that is not finished or not trusted. Split, so that this file does not find itself.
 const HOLES: &[&str] = &[
     concat!("todo", "!("),
     concat!("unimplemented", "!("),
     concat!("#[", "ignore"),
-    concat!("thread::", "sleep("),
     concat!("TODO", ":"),
     concat!("FIX", "ME"),
 ];
 
-/// Files without a header.
+/// Sleeping, which hides a condition that could be waited for unless a comment above says why there is none.
+const SLEEPS: &[&str] = &[concat!("thread::", "sleep("), concat!("time::", "sleep(")];
+
+/// Files without a header in their first lines.
 pub(super) fn headers(tree: &Tree) -> Result<Vec<String>> {
-    let without = tree.sources().filter(|(_, text)| !text.starts_with("//!"));
+    let without =
+        tree.sources().filter(|(_, text)| !text.lines().take(3).any(|line| line.starts_with("//!")));
     Ok(without.map(|(path, _)| format!("{} has no header", path.display())).collect())
 }
 
@@ -57,6 +60,22 @@ pub(super) fn holes(tree: &Tree) -> Result<Vec<String>> {
             if let Some(hole) = HOLES.iter().find(|hole| line.contains(**hole)) {
                 findings.push(format!("{}:{number} has {hole}", path.display()));
             }
+        }
+    }
+    Ok(findings)
+}
+
+/// Sleeps that no comment explains.
+pub(super) fn sleeps(tree: &Tree) -> Result<Vec<String>> {
+    let mut findings = Vec::new();
+    for (path, text) in tree.sources() {
+        let mut above = "";
+        for (number, line) in (1..).zip(text.lines()) {
+            let sleeps = SLEEPS.iter().any(|sleep| line.contains(sleep));
+            if sleeps && !above.trim_start().starts_with("//") {
+                findings.push(format!("{}:{number} sleeps and does not say why", path.display()));
+            }
+            above = line;
         }
     }
     Ok(findings)
