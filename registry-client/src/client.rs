@@ -1,65 +1,68 @@
 //! The public face: a client for all registries, and a handle for one repository of one of them.
 //!
-//! Start reading at [`Client`].
+//! Start reading at [`Client`], then [`Repository`]. The handle's operations are in the files of their names:
+//! `resolve.rs`, `pull.rs`, `push.rs`, `listing.rs`, `login.rs`; here are only the types that they share.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
-use bytes::Bytes;
 use shoal_types::image_ref::DEFAULT_TAG;
-use shoal_types::{Digest, ImageRef, Platform};
+use shoal_types::{Digest, ImageRef};
+use tokio::sync::{OnceCell, Semaphore};
 
+use crate::auth::Access;
 use crate::config::RegistryConfig;
 use crate::credentials::Credentials;
+use crate::endpoint::{Directory, Endpoint};
 use crate::error::RegistryError;
+use crate::hosts::Purpose;
 use crate::manifest::{Descriptor, Manifest, PlatformSpec};
-use crate::progress::ProgressSink;
-use crate::sink::{BlobSink, BlobSource};
 
 /// Speaks to registries. Cheap to clone; clones share connections, tokens and limits.
 #[derive(Clone)]
 pub struct Client {
-    config: Arc<RegistryConfig>,
+    directory: Arc<RwLock<Arc<Directory>>>,
 }
 
 impl Client {
     /// Checks the settings. Opens no connection; certificates are read when a registry is first spoken to.
     pub fn new(config: RegistryConfig) -> Result<Self, RegistryError> {
-        Ok(Self { config: Arc::new(config) })
+        Ok(Self { directory: Arc::new(RwLock::new(Arc::new(Directory::new(config)?))) })
     }
 
-    /// Replaces the settings for all clones, as on SIGHUP. Transfers under way finish with the old ones.
-    pub fn reload(&self, _config: RegistryConfig) -> Result<(), RegistryError> {
-        Err(unfinished())
+    /// Replaces the settings for all clones, as on SIGHUP. Handles that exist go on with the old ones; tokens and
+    /// connections are forgotten.
+    pub fn reload(&self, config: RegistryConfig) -> Result<(), RegistryError> {
+        let renewed = Arc::new(Directory::new(config)?);
+        // A poisoned lock still holds a whole value: it is only ever replaced.
+        *self.directory.write().unwrap_or_else(std::sync::PoisonError::into_inner) = renewed;
+        Ok(())
     }
 
     /// A handle for one pull or push. Tag and digest of `image` are ignored here.
     pub fn repository(&self, image: &ImageRef, credentials: Credentials) -> Repository {
-        Repository { client: self.clone(), image: image.repository(), credentials }
+        let directory = self.directory();
+        let limits = &directory.config.limits;
+        let places = |limit: usize| Arc::new(Semaphore::new(limit.clamp(1, Semaphore::MAX_PERMITS)));
+        Repository {
+            image: image.repository(),
+            credentials,
+            downloads: places(limits.downloads_per_pull),
+            uploads: places(limits.uploads_per_push),
+            pull_endpoints: Arc::default(),
+            push_endpoints: Arc::default(),
+            directory,
+        }
     }
 
-    /// Checks credentials as POST /auth does. `server_address` as in `AuthConfig`, empty for Docker Hub.
-    pub async fn login(
-        &self,
-        _server_address: &str,
-        _credentials: &Credentials,
-    ) -> Result<Login, RegistryError> {
-        Err(unfinished())
-    }
-
-    /// Searches Docker Hub, or another registry if the term begins with its name.
-    pub async fn search(
-        &self,
-        _query: &SearchQuery,
-        _credentials: &Credentials,
-    ) -> Result<Vec<SearchResult>, RegistryError> {
-        Err(unfinished())
+    pub(crate) fn directory(&self) -> Arc<Directory> {
+        Arc::clone(&self.directory.read().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("config", &self.config).finish()
+        f.debug_struct("Client").field("directory", &self.directory()).finish()
     }
 }
 
@@ -170,104 +173,45 @@ pub enum PushedBlob {
 /// One repository of one registry with one set of credentials; the handle of one pull or push.
 ///
 /// Clones share the handle's limit of concurrent transfers (`Limits::downloads_per_pull`), so that the tasks of one
-/// pull share one handle and a second pull has one of its own.
+/// pull share one handle and a second pull has one of its own. Futures of its methods may be dropped at any time.
 #[derive(Clone)]
 pub struct Repository {
-    client: Client,
-    image: ImageRef,
-    credentials: Credentials,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) image: ImageRef,
+    pub(crate) credentials: Credentials,
+    pub(crate) downloads: Arc<Semaphore>,
+    pub(crate) uploads: Arc<Semaphore>,
+    pull_endpoints: Arc<OnceCell<Vec<Arc<Endpoint>>>>,
+    push_endpoints: Arc<OnceCell<Vec<Arc<Endpoint>>>>,
 }
 
 impl Repository {
-    /// The client whose handle this is.
-    pub fn client(&self) -> &Client {
-        &self.client
-    }
-
     /// The repository's name.
     pub fn name(&self) -> &ImageRef {
         &self.image
     }
 
-    /// Fetches a manifest or an index, verified: against the digest if that is the target, else against the digest
-    /// that the registry announces.
-    pub async fn fetch_manifest(&self, _target: &ManifestTarget) -> Result<Manifest, RegistryError> {
-        Err(unfinished())
+    /// Where the repository is, best place first; the registry itself is the last.
+    pub(crate) async fn endpoints(&self, purpose: Purpose) -> Result<&[Arc<Endpoint>], RegistryError> {
+        let cell = match purpose {
+            Purpose::Pull => &self.pull_endpoints,
+            Purpose::Push => &self.push_endpoints,
+        };
+        let found = cell.get_or_try_init(|| self.directory.endpoints(self.image.domain(), purpose)).await?;
+        Ok(found)
     }
 
-    /// Asks only for the descriptor of a tag, which costs no pull at registries that count them.
-    pub async fn head_manifest(&self, _target: &ManifestTarget) -> Result<Descriptor, RegistryError> {
-        Err(unfinished())
+    pub(crate) fn pull_access(&self) -> Access {
+        self.access("pull")
     }
 
-    /// Follows a reference to the image manifest that runs best on `machine`.
-    ///
-    /// An image without an index is returned whatever it is built for; that is in its config.
-    pub async fn resolve(
-        &self,
-        _target: &ManifestTarget,
-        _machine: &Platform,
-    ) -> Result<ResolvedImage, RegistryError> {
-        Err(unfinished())
+    pub(crate) fn push_access(&self) -> Access {
+        self.access("pull,push")
     }
 
-    /// Fetches an image config into memory, verified.
-    pub async fn fetch_config(&self, _config: &Descriptor) -> Result<Bytes, RegistryError> {
-        Err(unfinished())
-    }
-
-    /// Downloads a blob into `sink`, resuming what it has, and commits or aborts it. See [`BlobSink`].
-    ///
-    /// Returns after the sink's `commit`. Dropping the future stops the download and leaves a valid prefix.
-    pub async fn fetch_blob(
-        &self,
-        _blob: &Descriptor,
-        _sink: &mut dyn BlobSink,
-        _progress: &dyn ProgressSink,
-    ) -> Result<(), RegistryError> {
-        Err(unfinished())
-    }
-
-    /// Makes sure that the repository has a blob: asks for it, tries to link it from the repositories `mount_from` of
-    /// the same registry (paths such as `library/busybox`), else uploads it from `source`.
-    pub async fn push_blob(
-        &self,
-        _blob: &Descriptor,
-        _source: &dyn BlobSource,
-        _mount_from: &[String],
-        _progress: &dyn ProgressSink,
-    ) -> Result<PushedBlob, RegistryError> {
-        Err(unfinished())
-    }
-
-    /// Stores a manifest, byte for byte, under a tag or under its digest. Its blobs (or manifests) must be there.
-    ///
-    /// Returns its descriptor; `digest` and `size` are what `docker push` prints.
-    pub async fn push_manifest(
-        &self,
-        _manifest: &Manifest,
-        _target: &ManifestTarget,
-    ) -> Result<Descriptor, RegistryError> {
-        Err(unfinished())
-    }
-
-    /// Lists all tags, following the registry's pages.
-    pub async fn tags(&self) -> Result<Vec<String>, RegistryError> {
-        Err(unfinished())
-    }
-
-    /// Lists the manifests that are about `subject`, such as signatures; all of them, or of one artifact type.
-    pub async fn referrers(
-        &self,
-        _subject: Digest,
-        _artifact_type: Option<&str>,
-    ) -> Result<Vec<Descriptor>, RegistryError> {
-        Err(unfinished())
-    }
-
-    /// Tells what GET /distribution/{name}/json tells, without pulling.
-    pub async fn inspect(&self, _target: &ManifestTarget) -> Result<DistributionInfo, RegistryError> {
-        Err(unfinished())
+    fn access(&self, actions: &str) -> Access {
+        let scope = format!("repository:{}:{actions}", self.image.path());
+        Access { credentials: self.credentials.clone(), scopes: vec![scope] }
     }
 }
 
@@ -276,10 +220,6 @@ impl fmt::Debug for Repository {
         f.debug_struct("Repository")
             .field("image", &self.image.to_string())
             .field("credentials", &self.credentials)
-            .finish()
+            .finish_non_exhaustive()
     }
-}
-
-fn unfinished() -> RegistryError {
-    RegistryError::InvalidRequest("the registry client is being built: this call is not there yet".to_owned())
 }

@@ -13,6 +13,8 @@ use std::time::Duration;
 use http::Uri;
 use ipnet::IpNet;
 
+use crate::net::url::has_sane_port;
+
 /// Docker Hub's name in references.
 pub const DOCKER_HUB: &str = "docker.io";
 
@@ -38,6 +40,8 @@ pub struct RegistryConfig {
     pub user_agent: String,
     /// Where names are resolved.
     pub name_service: NameService,
+    /// Where Docker Hub is.
+    pub docker_hub: DockerHub,
 }
 
 impl Default for RegistryConfig {
@@ -52,6 +56,7 @@ impl Default for RegistryConfig {
             timeouts: Timeouts::default(),
             user_agent: concat!("shoal/", env!("CARGO_PKG_VERSION")).to_owned(),
             name_service: NameService::default(),
+            docker_hub: DockerHub::default(),
         }
     }
 }
@@ -136,6 +141,22 @@ pub struct NameService {
 impl Default for NameService {
     fn default() -> Self {
         Self { hosts: PathBuf::from("/etc/hosts"), resolv_conf: PathBuf::from("/etc/resolv.conf") }
+    }
+}
+
+/// The hosts behind the name `docker.io`. Other ones than Docker's are for installations that have a copy of the Hub,
+/// and for tests; they are as secure as their names and addresses say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DockerHub {
+    /// Serves images.
+    pub registry: String,
+    /// Serves searches.
+    pub index: String,
+}
+
+impl Default for DockerHub {
+    fn default() -> Self {
+        Self { registry: "registry-1.docker.io".to_owned(), index: "index.docker.io".to_owned() }
     }
 }
 
@@ -235,7 +256,7 @@ impl Mirror {
         if authority.as_str().contains('@') {
             return Err(ConfigError::MirrorUserinfo(mask_userinfo(text)));
         }
-        if authority.host().is_empty() {
+        if authority.host().is_empty() || !has_sane_port(authority) {
             return Err(ConfigError::MirrorUri(text.to_owned()));
         }
         Ok(Self { uri })
@@ -280,9 +301,7 @@ impl InsecureRegistry {
         }
         let is_bare_address = host.parse::<IpAddr>().is_ok();
         let is_host = host.parse::<http::uri::Authority>().is_ok_and(|authority| {
-            let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
-            let is_port = port.is_empty() || authority.port_u16().is_some();
-            is_port && !authority.host().is_empty() && !authority.as_str().contains('@')
+            has_sane_port(&authority) && !authority.host().is_empty() && !authority.as_str().contains('@')
         });
         if is_bare_address || is_host {
             Ok(Self::Host(host.to_owned()))
@@ -337,6 +356,7 @@ mod tests {
                 "http://u:secret@m/",
                 r#"invalid mirror: username/password not allowed in URI "http://u:xxxxx@m/""#,
             ),
+            ("http://m:port/", r#"invalid mirror: "http://m:port/" is not a valid URI"#),
             ("http://[::1", r#"invalid mirror: "http://[::1" is not a valid URI"#),
         ] {
             assert_eq!(Mirror::parse(text).unwrap_err().to_string(), message);

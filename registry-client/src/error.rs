@@ -90,6 +90,17 @@ pub enum RegistryError {
         /// The words of the registry or its token server.
         refusal: Refusal,
     },
+    /// A login was answered with something else than yes.
+    #[error("login attempt to {url} failed with status: {status}")]
+    LoginStatus {
+        /// The API's root.
+        url: String,
+        /// What was answered.
+        status: http::StatusCode,
+    },
+    /// A search was answered with something else than results.
+    #[error("unexpected status code {0}")]
+    SearchStatus(u16),
     /// A name and password would go over a line that anybody can read.
     #[error("refusing to send credentials to {0}: its registry is secure, but this address is plain http")]
     PlaintextCredentials(String),
@@ -135,9 +146,9 @@ pub enum RegistryError {
         /// What was asked for.
         digest: Digest,
     },
-    /// The blob has more bytes than its descriptor says.
-    #[error("blob {digest} is longer than the {size} bytes of its descriptor")]
-    BlobTooLong {
+    /// The blob has more or fewer bytes than its descriptor says.
+    #[error("blob {digest} does not have the {size} bytes of its descriptor")]
+    BlobLength {
         /// The blob.
         digest: Digest,
         /// What its descriptor says.
@@ -230,6 +241,16 @@ pub enum TransportFailure {
         /// Go's words for the error number.
         problem: String,
     },
+    /// The token server that the registry names gave no answer.
+    #[error("{method} \"{url}\": {failure}")]
+    TokenServer {
+        /// Method in Go's capitalisation.
+        method: &'static str,
+        /// Address without its query.
+        url: String,
+        /// What failed.
+        failure: Box<TransportFailure>,
+    },
     /// The proxy does not let through.
     #[error("{0}")]
     Proxy(String),
@@ -245,6 +266,9 @@ pub enum TransportFailure {
     /// The connection ended in the middle.
     #[error("{0}")]
     Cut(String),
+    /// What came is not HTTP.
+    #[error("net/http: HTTP/1.x transport connection broken: {0}")]
+    Malformed(String),
     /// Nothing came for too long.
     #[error("{0}")]
     Timeout(&'static str),
@@ -271,7 +295,12 @@ impl RegistryError {
             Self::Manifest(_) | Self::Schema1 { .. } | Self::Config(_) | Self::InvalidRequest(_) => {
                 ErrorKind::InvalidArgument
             }
+            Self::LoginStatus { status, .. } if *status == http::StatusCode::UNAUTHORIZED => {
+                ErrorKind::Unauthorized
+            }
             Self::UnexpectedStatus(_)
+            | Self::LoginStatus { .. }
+            | Self::SearchStatus(_)
             | Self::NoBasicCredentials { .. }
             | Self::PlaintextCredentials(_)
             | Self::TokenServer { .. }
@@ -279,7 +308,7 @@ impl RegistryError {
             | Self::InvalidResponse { .. }
             | Self::ManifestDigestMismatch { .. }
             | Self::BlobDigestMismatch { .. }
-            | Self::BlobTooLong { .. }
+            | Self::BlobLength { .. }
             | Self::ConfigTooLarge { .. }
             | Self::NestedTooDeep(_)
             | Self::Sink { .. }

@@ -8,20 +8,36 @@
 //! This crate keeps nothing on disk, does not unpack, does not know Docker's HTTP API and does not decide what is
 //! pulled at the same time as what: sharing one download between two pulls is the engine's business.
 
+mod auth;
 mod client;
 mod config;
 mod credentials;
+mod endpoint;
 mod error;
+mod failure;
+mod hosts;
+mod listing;
+mod login;
 mod manifest;
+mod net;
 mod progress;
+mod pull;
+mod push;
+mod resolve;
+mod retry;
 mod sink;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+mod upload;
+mod verify;
 
 pub use client::{
     Client, DistributionInfo, Login, ManifestTarget, PushedBlob, Repository, ResolvedImage, SearchQuery,
     SearchResult,
 };
 pub use config::{
-    ConfigError, DOCKER_HUB, InsecureRegistry, Limits, Mirror, NameService, Proxies, RegistryConfig, Timeouts,
+    ConfigError, DOCKER_HUB, DockerHub, InsecureRegistry, Limits, Mirror, NameService, Proxies,
+    RegistryConfig, Timeouts,
 };
 pub use credentials::{AuthConfig, Credentials, ParseCredentialsError, Secret};
 pub use error::{Refusal, RegistryError, SCHEMA1_TEXT, TransportFailure};
