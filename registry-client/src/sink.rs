@@ -66,8 +66,8 @@ pub type BlobReader = Box<dyn AsyncRead + Send + Unpin>;
 /// Supplies one blob for upload; opened again at another offset when an upload is resumed or repeated.
 #[async_trait]
 pub trait BlobSource: Send + Sync {
-    /// Opens the blob at `offset`. The reader ends exactly at the size in the blob's descriptor; if it ends earlier or
-    /// goes on, the upload fails.
+    /// Opens the blob at `offset`. If the reader ends before the size in the blob's descriptor the upload fails; what
+    /// comes after that size is not read.
     async fn open(&self, offset: u64) -> io::Result<BlobReader>;
 }
 
