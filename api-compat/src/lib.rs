@@ -1,1 +1,40 @@
-//! placeholder
+//! The Docker Engine API, versions 1.24 to 1.56, as a translation at the edge of the node.
+//!
+//! Start reading at [`Api`] (in `service`), then at `route`, whose table names every operation, and at the handlers in
+//! `routes`: each extracts, converts, calls one port of `node_agent::api` and formats. This is the only crate that knows
+//! Docker's paths and JSON names, and it keeps no state but caches of encoded replies.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `service` | request to answer: version, route, common headers |
+//! | [`state`] | what handlers see |
+//! | [`version`] | the path's prefix, range, comparing |
+//! | [`error`] | the one mapping from kinds to statuses |
+//! | `extract`, `filters`, `json` | taking requests apart |
+//! | `reply`, `hijack`, `stream` | putting answers together |
+//! | [`model`] | Docker's JSON |
+//! | `convert` | between Docker's JSON and the engine's types |
+//! | `compat` | older versions |
+//! | `routes` | handlers by noun |
+
+mod compat;
+mod convert;
+pub mod error;
+mod extract;
+mod filters;
+mod hijack;
+mod json;
+pub mod model;
+mod reply;
+mod route;
+mod routes;
+mod schema;
+mod service;
+pub mod state;
+pub mod version;
+
+pub use error::ApiError;
+pub use reply::{Body, BodyError};
+pub use service::Api;
+pub use state::{ApiState, ClusterState, Component, DaemonInfo, Membership, NoCluster};
+pub use version::ApiVersion;

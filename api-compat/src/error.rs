@@ -1,0 +1,128 @@
+//! What a client is told when something fails: the one mapping from kinds to HTTP statuses.
+//!
+//! Start reading at [`ApiError`] and [`status_of`]. Nothing else in the tree knows a status code of an error. The text
+//! is the whole chain of the engine's error, joined here once.
+
+use http::StatusCode;
+use node_agent::NodeError;
+use shoal_types::ErrorKind;
+
+use crate::version::VersionError;
+
+/// The message of an unknown path, and of a known path with another method.
+pub const PAGE_NOT_FOUND: &str = "page not found";
+
+/// A failure on its way to the client.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ApiError {
+    kind: ErrorKind,
+    message: String,
+}
+
+impl ApiError {
+    /// A failure of this kind with this text.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
+    /// A request that is wrong in itself.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidArgument, message)
+    }
+
+    /// A request for something that this engine does not do.
+    pub fn not_implemented(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::NotImplemented, message)
+    }
+
+    /// A failure of the engine.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Internal, message)
+    }
+
+    /// A path that does not exist.
+    pub fn page_not_found() -> Self {
+        Self::new(ErrorKind::NotFound, PAGE_NOT_FOUND)
+    }
+
+    /// The kind.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The text for the client.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The status of the answer.
+    pub fn status(&self) -> StatusCode {
+        status_of(self.kind)
+    }
+
+    /// The same failure, told with `context` and a colon in front.
+    #[must_use]
+    pub fn in_context(mut self, context: &str) -> Self {
+        self.message = format!("{context}: {}", self.message);
+        self
+    }
+}
+
+/// The status of a kind of failure.
+pub fn status_of(kind: ErrorKind) -> StatusCode {
+    match kind {
+        ErrorKind::InvalidArgument => StatusCode::BAD_REQUEST,
+        ErrorKind::Unauthorized => StatusCode::UNAUTHORIZED,
+        ErrorKind::Forbidden => StatusCode::FORBIDDEN,
+        ErrorKind::NotFound => StatusCode::NOT_FOUND,
+        ErrorKind::Conflict => StatusCode::CONFLICT,
+        ErrorKind::NotModified => StatusCode::NOT_MODIFIED,
+        ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorKind::NotImplemented => StatusCode::NOT_IMPLEMENTED,
+        ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+impl From<NodeError> for ApiError {
+    fn from(error: NodeError) -> Self {
+        Self::new(error.kind(), error.message())
+    }
+}
+
+impl From<VersionError> for ApiError {
+    fn from(error: VersionError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_dockers_status() {
+        let cases = [
+            (ErrorKind::InvalidArgument, 400),
+            (ErrorKind::Unauthorized, 401),
+            (ErrorKind::Forbidden, 403),
+            (ErrorKind::NotFound, 404),
+            (ErrorKind::Conflict, 409),
+            (ErrorKind::NotModified, 304),
+            (ErrorKind::Unavailable, 503),
+            (ErrorKind::NotImplemented, 501),
+            (ErrorKind::Internal, 500),
+        ];
+        for (kind, status) in cases {
+            assert_eq!(status_of(kind).as_u16(), status);
+        }
+    }
+
+    #[test]
+    fn the_engines_error_is_told_with_its_whole_chain() {
+        let error = NodeError::failed("mount the root file system", std::io::Error::other("no such device"));
+        let error = ApiError::from(error);
+        assert_eq!(error.message(), "mount the root file system: no such device");
+        assert_eq!(error.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    }
+}

@@ -1,0 +1,168 @@
+//! What goes back to a client: bodies and the few kinds of answer that Docker gives.
+//!
+//! Start reading at [`Reply`]. The headers that every answer has are added by `service`; streams that need a format of
+//! their own are in `stream`; connections that are taken over are in `hijack`.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::stream::Stream;
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderName};
+use http::{HeaderValue, Response, StatusCode};
+use http_body::{Frame, SizeHint};
+use serde::Serialize;
+
+use crate::error::ApiError;
+use crate::json;
+
+/// The exact content type of JSON: clients compare the whole text, so nothing may follow.
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Why a body ended before its time; the connection is cut, so that the client notices.
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The bytes of an answer.
+#[derive(Default)]
+pub enum Body {
+    /// None.
+    #[default]
+    Empty,
+    /// All of them.
+    Full(Bytes),
+    /// As they come.
+    Stream(Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send>>),
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("Empty"),
+            Self::Full(bytes) => f.debug_tuple("Full").field(&bytes.len()).finish(),
+            Self::Stream(_) => f.write_str("Stream"),
+        }
+    }
+}
+
+impl Body {
+    /// A body made of what a stream yields.
+    pub(crate) fn stream(stream: impl Stream<Item = Result<Bytes, BodyError>> + Send + 'static) -> Self {
+        Self::Stream(Box::pin(stream))
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut *self {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = Self::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Self::Stream(stream) => {
+                stream.as_mut().poll_next(cx).map(|item| item.map(|item| item.map(Frame::data)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Full(bytes) => bytes.is_empty(),
+            Self::Stream(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Stream(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// An answer before the common headers are added.
+pub(crate) type Reply = Response<Body>;
+
+/// What a handler returns.
+pub(crate) type Outcome = Result<Reply, ApiError>;
+
+/// An answer without a body.
+pub(crate) fn empty(status: StatusCode) -> Reply {
+    let mut reply = Response::new(Body::Empty);
+    *reply.status_mut() = status;
+    reply
+}
+
+/// The usual answer to a change: 204.
+pub(crate) fn no_content() -> Reply {
+    empty(StatusCode::NO_CONTENT)
+}
+
+/// A JSON answer with status 200.
+pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> Outcome {
+    json_with(StatusCode::OK, value)
+}
+
+/// A JSON answer.
+pub(crate) fn json_with<T: Serialize + ?Sized>(status: StatusCode, value: &T) -> Outcome {
+    let text =
+        json::encode(value).map_err(|error| ApiError::internal(format!("encode the answer: {error}")))?;
+    Ok(json_bytes(status, text.into()))
+}
+
+/// A JSON answer that is encoded already.
+pub(crate) fn json_bytes(status: StatusCode, text: Bytes) -> Reply {
+    with_type(status, JSON, Body::Full(text))
+}
+
+/// An answer with this content type.
+pub(crate) fn with_type(status: StatusCode, content_type: HeaderValue, body: Body) -> Reply {
+    let mut reply = Response::new(body);
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, content_type);
+    reply
+}
+
+/// A plain text answer, as `/_ping` gives it.
+pub(crate) fn text(status: StatusCode, text: &'static str) -> Reply {
+    let body = if text.is_empty() { Body::Empty } else { Body::Full(Bytes::from_static(text.as_bytes())) };
+    with_type(status, HeaderValue::from_static("text/plain; charset=utf-8"), body)
+}
+
+/// Adds a header whose value is known to be fine.
+pub(crate) fn set_header(reply: &mut Reply, name: HeaderName, value: &'static str) {
+    reply.headers_mut().insert(name, HeaderValue::from_static(value));
+}
+
+/// The answer to a failure: `{"message": …}`. *Not modified* has no body.
+pub(crate) fn failure(error: &ApiError) -> Reply {
+    #[derive(Serialize)]
+    struct Failure<'a> {
+        message: &'a str,
+    }
+    if error.status() == StatusCode::NOT_MODIFIED {
+        return empty(StatusCode::NOT_MODIFIED);
+    }
+    // A struct of one text cannot fail to encode; an empty body would still carry the status.
+    let text = json::encode(&Failure { message: error.message() }).unwrap_or_default();
+    json_bytes(error.status(), text.into())
+}
+
+/// The answer to a failure on a connection that the client meant to take over: plain text, and the end.
+pub(crate) fn raw_failure(error: &ApiError) -> Reply {
+    let text = format!("{}\r\n", error.message());
+    let content_type = HeaderValue::from_static(crate::hijack::RAW_STREAM);
+    let mut reply = with_type(error.status(), content_type, Body::Full(text.into()));
+    set_header(&mut reply, CONNECTION, "close");
+    reply
+}

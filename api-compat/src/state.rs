@@ -1,0 +1,108 @@
+//! What handlers see: the node, the cluster's membership, and what the daemon says of itself.
+//!
+//! Start reading at [`ApiState`]. It is made once, by the composition root, and shared read-only. The cluster's own
+//! objects will come through `manager::api`; until then [`Membership`] answers for all of them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use node_agent::api::Node;
+
+use crate::version::{ApiVersion, MIN_VERSION};
+
+/// Everything that handlers may use.
+#[derive(Clone)]
+pub struct ApiState {
+    /// This machine.
+    pub node: Node,
+    /// Whether this machine belongs to a cluster.
+    pub membership: Arc<dyn Membership>,
+    /// What the daemon says of itself.
+    pub daemon: DaemonInfo,
+}
+
+impl fmt::Debug for ApiState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiState").field("daemon", &self.daemon).finish_non_exhaustive()
+    }
+}
+
+/// What the daemon says of itself; fixed for its life.
+#[derive(Debug, Clone)]
+pub struct DaemonInfo {
+    /// Version, such as `0.1.0`.
+    pub version: String,
+    /// Commit it was built from; empty when not known.
+    pub commit: String,
+    /// When it was built, RFC 3339; empty when not known.
+    pub build_time: String,
+    /// The compiler that built it.
+    pub compiler: String,
+    /// The oldest version of the API that is served, 1.24 at least.
+    pub min_api_version: ApiVersion,
+    /// Whether experimental features are on.
+    pub experimental: bool,
+    /// Whether it logs for debugging.
+    pub debug: bool,
+    /// Parts that `docker version` lists beside the engine, such as OCI runtimes.
+    pub components: Vec<Component>,
+}
+
+impl Default for DaemonInfo {
+    fn default() -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: String::new(),
+            build_time: String::new(),
+            compiler: String::new(),
+            min_api_version: MIN_VERSION,
+            experimental: false,
+            debug: false,
+            components: Vec::new(),
+        }
+    }
+}
+
+/// A part of the daemon with a version of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Component {
+    /// Name, such as `runc`.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// Commit; empty when not known.
+    pub commit: String,
+}
+
+/// Whether this machine belongs to a cluster, and as what. Implemented where manager and worker meet.
+pub trait Membership: Send + Sync {
+    /// What it is now.
+    fn state(&self) -> ClusterState;
+}
+
+/// What a machine is in a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClusterState {
+    /// Not in one.
+    Inactive,
+    /// On its way in.
+    Pending,
+    /// In one, but broken.
+    Error(String),
+    /// A manager whose key is missing.
+    Locked,
+    /// A worker.
+    Worker,
+    /// A manager.
+    Manager,
+}
+
+/// The membership of a machine that is in no cluster.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoCluster;
+
+impl Membership for NoCluster {
+    fn state(&self) -> ClusterState {
+        ClusterState::Inactive
+    }
+}
