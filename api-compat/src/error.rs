@@ -4,6 +4,7 @@
 //! is the whole chain of the engine's error, joined here once.
 
 use http::StatusCode;
+use manager::ClusterError;
 use node_agent::NodeError;
 use shoal_types::ErrorKind;
 
@@ -87,6 +88,12 @@ pub fn status_of(kind: ErrorKind) -> StatusCode {
 impl From<NodeError> for ApiError {
     fn from(error: NodeError) -> Self {
         Self::new(error.kind(), error.message())
+    }
+}
+
+impl From<ClusterError> for ApiError {
+    fn from(error: ClusterError) -> Self {
+        Self::new(error.kind(), error.to_string())
     }
 }
 

@@ -36,5 +36,5 @@ pub mod version;
 pub use error::ApiError;
 pub use reply::{Body, BodyError};
 pub use service::Api;
-pub use state::{ApiState, ClusterState, Component, DaemonInfo, Membership, NoCluster};
+pub use state::{ApiState, Component, DaemonInfo};
 pub use version::ApiVersion;

@@ -1,11 +1,10 @@
-//! What handlers see: the node, the cluster's membership, and what the daemon says of itself.
+//! What handlers see: the node, the cluster, and what the daemon says of itself.
 //!
-//! Start reading at [`ApiState`]. It is made once, by the composition root, and shared read-only. The cluster's own
-//! objects will come through `manager::api`; until then [`Membership`] answers for all of them.
+//! Start reading at [`ApiState`]. It is made once, by the composition root, and shared read-only.
 
 use std::fmt;
-use std::sync::Arc;
 
+use manager::Cluster;
 use node_agent::api::Node;
 
 use crate::version::{ApiVersion, MIN_VERSION};
@@ -15,8 +14,8 @@ use crate::version::{ApiVersion, MIN_VERSION};
 pub struct ApiState {
     /// This machine.
     pub node: Node,
-    /// Whether this machine belongs to a cluster.
-    pub membership: Arc<dyn Membership>,
+    /// The cluster that this machine may belong to.
+    pub cluster: Cluster,
     /// What the daemon says of itself.
     pub daemon: DaemonInfo,
 }
@@ -72,37 +71,4 @@ pub struct Component {
     pub version: String,
     /// Commit; empty when not known.
     pub commit: String,
-}
-
-/// Whether this machine belongs to a cluster, and as what. Implemented where manager and worker meet.
-pub trait Membership: Send + Sync {
-    /// What it is now.
-    fn state(&self) -> ClusterState;
-}
-
-/// What a machine is in a cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ClusterState {
-    /// Not in one.
-    Inactive,
-    /// On its way in.
-    Pending,
-    /// In one, but broken.
-    Error(String),
-    /// A manager whose key is missing.
-    Locked,
-    /// A worker.
-    Worker,
-    /// A manager.
-    Manager,
-}
-
-/// The membership of a machine that is in no cluster.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoCluster;
-
-impl Membership for NoCluster {
-    fn state(&self) -> ClusterState {
-        ClusterState::Inactive
-    }
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::container_inspect::ContainerInspect;
-use crate::model::container_summary::SummaryDetails;
+use crate::model::container_summary::{SummaryDetails, SummaryFacts};
 use crate::model::network_settings::{DefaultBridge, EndpointSettings, NetworkSettings};
 use crate::version::ApiVersion;
 
@@ -15,6 +15,13 @@ const SUMMARY_CHANGES: [u16; 5] = [44, 45, 46, 48, 52];
 /// Which of the shapes of a list's entry a version has; versions with the same number see the same bytes.
 pub(crate) fn summary_shape(version: ApiVersion) -> usize {
     SUMMARY_CHANGES.iter().filter(|&&minor| version.is_from(minor)).count()
+}
+
+/// Turns the first part of a list's entry back.
+pub(crate) fn facts(facts: &mut SummaryFacts, version: ApiVersion) {
+    if version.is_below(48) {
+        facts.image_manifest_descriptor = None;
+    }
 }
 
 /// Turns the second part of a list's entry back.
@@ -44,6 +51,9 @@ pub(crate) fn inspect(inspect: &mut ContainerInspect, version: ApiVersion) {
         && let Some(health) = &mut inspect.config.healthcheck
     {
         health.start_interval = 0;
+    }
+    if version.is_below(48) {
+        inspect.image_manifest_descriptor = None;
     }
     if version.is_below(52) {
         legacy_network_settings(&mut inspect.network_settings);

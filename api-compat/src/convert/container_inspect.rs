@@ -4,10 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use node_agent::api::containers::{ContainerPaths, ContainerView, RootSizes};
+use node_agent::api::containers::{ContainerPaths, ContainerView, LinkView, RootSizes};
 use shoal_types::container::health::Health as ObservedHealth;
 use shoal_types::container::state as observed;
 
+use super::image::descriptor;
 use super::requested::Requested;
 use super::{container_config, container_summary, host_config, mount, network_settings};
 use crate::model::container_inspect::{
@@ -34,7 +35,7 @@ pub(crate) fn inspect(view: &ContainerView, sizes: Option<RootSizes>) -> Contain
         path,
         args,
         state: state(view),
-        image: view.image_id.to_string(),
+        image: view.image_id.map(|id| id.to_string()).unwrap_or_default(),
         resolv_conf_path: view.paths.resolv_conf.clone(),
         hostname_path: view.paths.hostname.clone(),
         hosts_path: view.paths.hosts.clone(),
@@ -43,7 +44,7 @@ pub(crate) fn inspect(view: &ContainerView, sizes: Option<RootSizes>) -> Contain
         restart_count: view.restart_count,
         driver: view.effective.storage_driver.clone(),
         platform: "linux".to_owned(),
-        image_manifest_descriptor: None,
+        image_manifest_descriptor: view.image_manifest.as_ref().map(descriptor),
         mount_label: view.effective.mount_label.clone(),
         process_label: view.effective.process_label.clone(),
         app_armor_profile: view.effective.apparmor_profile.clone(),
@@ -78,6 +79,10 @@ fn lay_over_host(shown: &mut HostConfig, view: &ContainerView) {
     options.runtime.clone_from(&effective.runtime);
     options.shm_size = i64::try_from(effective.shm_size).unwrap_or(i64::MAX);
     options.oom_score_adj = spec.resources.oom_score_adj;
+    if !view.links.is_empty() {
+        let link = |link: &LinkView| format!("/{}:/{}/{}", link.target, view.name, link.alias);
+        options.links = Some(view.links.iter().map(link).collect());
+    }
     // A privileged container hides nothing, which is shown as null; an empty list was asked for as such.
     if !options.privileged {
         options.masked_paths = Some(effective.masked_paths.clone());
@@ -91,10 +96,7 @@ fn state(view: &ContainerView) -> ContainerState {
     let state = &view.state;
     let (run, last) = (state.run(), state.last_exit());
     let is_restarting = matches!(state, S::Restarting { .. });
-    let failure = view.start_failure.as_ref().or(match state {
-        S::Created { start_failure } => start_failure.as_ref(),
-        _ => None,
-    });
+    let failure = view.start_failure.as_ref();
     let error = match (state, failure, last) {
         (S::Dead { reason, .. }, _, _) => reason.clone(),
         (_, Some(failure), _) => failure.error.clone(),

@@ -7,6 +7,7 @@ use node_agent::api::containers::{ContainerView, RootSizes};
 use shoal_types::container::health::{Health, HealthStatus};
 use shoal_types::container::state::ContainerState;
 
+use super::image::descriptor;
 use super::{mount, network_settings};
 use crate::model::container_summary::{
     ContainerSummary, HealthSummary, SummaryDetails, SummaryFacts, SummaryHostConfig, SummaryNetworkSettings,
@@ -25,8 +26,8 @@ pub(crate) fn facts(view: &ContainerView, sizes: Option<RootSizes>) -> SummaryFa
         id: view.id.to_string(),
         names,
         image: view.image_shown.clone(),
-        image_id: view.image_id.to_string(),
-        image_manifest_descriptor: None,
+        image_id: view.image_id.map(|id| id.to_string()).unwrap_or_default(),
+        image_manifest_descriptor: view.image_manifest.as_ref().map(descriptor),
         command: command_line(&view.command),
         created: view.created.as_second(),
         ports: network_settings::port_summaries(view),

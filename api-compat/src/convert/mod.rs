@@ -8,6 +8,7 @@ pub(crate) mod container_create;
 pub(crate) mod container_inspect;
 pub(crate) mod container_summary;
 pub(crate) mod host_config;
+pub(crate) mod image;
 pub(crate) mod mount;
 pub(crate) mod network_settings;
 pub(crate) mod requested;

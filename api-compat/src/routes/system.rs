@@ -4,13 +4,13 @@
 
 use http::header::{CACHE_CONTROL, HeaderName, PRAGMA};
 use http::{HeaderValue, Method, StatusCode};
+use manager::api::membership::Standing;
 
 use crate::convert;
 use crate::extract::Call;
 use crate::model::system::SystemVersion;
 use crate::reply::{self, Outcome};
 use crate::route::{BodyKind, Route, get, head};
-use crate::state::ClusterState;
 
 /// The operations on the daemon.
 pub(crate) fn routes() -> Vec<Route> {
@@ -30,13 +30,13 @@ async fn ping(call: Call) -> Outcome {
     const SWARM: HeaderName = HeaderName::from_static("swarm");
     let body = if call.method == Method::HEAD { "" } else { "OK" };
     let mut reply = reply::text(StatusCode::OK, body);
-    let swarm = match call.shared.state.membership.state() {
-        ClusterState::Inactive => "inactive",
-        ClusterState::Pending => "pending",
-        ClusterState::Error(_) => "error",
-        ClusterState::Locked => "locked",
-        ClusterState::Worker => "active/worker",
-        ClusterState::Manager => "active/manager",
+    let swarm = match call.shared.state.cluster.membership.standing() {
+        Standing::Inactive => "inactive",
+        Standing::Pending => "pending",
+        Standing::Error(_) => "error",
+        Standing::Locked => "locked",
+        Standing::Worker(_) => "active/worker",
+        Standing::Manager(_) => "active/manager",
     };
     let headers = reply.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));

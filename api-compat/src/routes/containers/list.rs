@@ -73,6 +73,7 @@ pub(crate) fn summary(listed: &Listed, now: Timestamp, version: ApiVersion) -> C
     let view = &listed.view;
     let mut summary = container_summary::summary(view, listed.sizes, now);
     let hostname = &view.spec.process.hostname;
+    compat::containers::facts(&mut summary.facts, version);
     compat::containers::details(&mut summary.details, &view.id.short(), hostname, version);
     summary
 }
@@ -190,7 +191,9 @@ impl ListCache {
 }
 
 fn encode_halves(view: &ContainerView, version: ApiVersion) -> serde_json::Result<(Vec<u8>, Vec<u8>)> {
-    let mut first = encode_object(&container_summary::facts(view, None))?;
+    let mut facts = container_summary::facts(view, None);
+    compat::containers::facts(&mut facts, version);
+    let mut first = encode_object(&facts)?;
     first.pop();
     first.extend_from_slice(b",\"Status\":");
     let mut details = container_summary::details(view);
