@@ -7,6 +7,7 @@
 )]
 
 mod containers;
+mod process;
 mod system;
 
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ fn main() -> ExitCode {
 }
 
 fn cases() -> Vec<Case> {
-    [containers::cases(), system::cases()].concat()
+    [containers::cases(), process::cases(), system::cases()].concat()
 }
 
 fn prepare(session: &Session) {

@@ -1,7 +1,7 @@
 //! Runs inside test containers and says how the kernel answers system calls.
 //!
-//! Usage: `prober CALL[:ARG,ARG...]...`; prints a line `CALL RESULT` for each, where RESULT is `ok` or the error
-//! number's name. Tests choose arguments that are harmless when the call is allowed and whose own error differs from
+//! Usage: `prober CALL[:ARG,ARG...]...`; prints a line for each: `CALL = VALUE`, or `CALL ERROR` with the name of
+//! the error number. Tests choose arguments that are harmless when the call is allowed and whose own error differs from
 //! what a seccomp filter answers. It knows nothing of what should be allowed.
 #![expect(
     unsafe_code,
@@ -17,6 +17,7 @@ const CALLS: &[(&str, libc::c_long)] = &[
     ("bpf", libc::SYS_bpf),
     ("chroot", libc::SYS_chroot),
     ("clone3", libc::SYS_clone3),
+    ("geteuid", libc::SYS_geteuid),
     ("io_uring_setup", libc::SYS_io_uring_setup),
     ("keyctl", libc::SYS_keyctl),
     ("mount", libc::SYS_mount),
@@ -50,23 +51,21 @@ fn main() {
         for (slot, value) in values.iter_mut().zip(list.split(',').filter(|value| !value.is_empty())) {
             *slot = value.parse().expect("a number as argument");
         }
-        println!("{name} {}", describe(call(*number, values)));
+        match call(*number, values) {
+            Ok(value) => println!("{name} = {value}"),
+            Err(error) => println!("{name} {}", name_of(error)),
+        }
     }
 }
 
-fn call(number: libc::c_long, [a, b, c, d, e, f]: [libc::c_long; 6]) -> Result<(), i32> {
+fn call(number: libc::c_long, [a, b, c, d, e, f]: [libc::c_long; 6]) -> Result<libc::c_long, i32> {
     // SAFETY: no argument of a probe points to memory of this process (they are zero or small numbers, which the
     // kernel refuses with EFAULT where it wants an address), and no probed call changes this process's memory.
     let result = unsafe { libc::syscall(number, a, b, c, d, e, f) };
-    if result >= 0 { Ok(()) } else { Err(Error::last_os_error().raw_os_error().unwrap_or(0)) }
+    if result >= 0 { Ok(result) } else { Err(Error::last_os_error().raw_os_error().unwrap_or(0)) }
 }
 
-fn describe(result: Result<(), i32>) -> String {
-    match result {
-        Ok(()) => "ok".to_owned(),
-        Err(number) => {
-            let known = ERRORS.iter().find(|(value, _)| *value == number);
-            known.map_or_else(|| format!("errno {number}"), |(_, name)| (*name).to_owned())
-        }
-    }
+fn name_of(error: i32) -> String {
+    let known = ERRORS.iter().find(|(value, _)| *value == error);
+    known.map_or_else(|| format!("errno {error}"), |(_, name)| (*name).to_owned())
 }
