@@ -62,11 +62,18 @@ impl Place {
         })
     }
 
+    /// Connects to `address`, says `question`, reads until the other side closes and returns the text.
+    pub fn ask(self, address: &str, question: &str) -> std::io::Result<String> {
+        let mut stream = self.connect(address)?;
+        stream.write_all(question.as_bytes())?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text)
+    }
+
     /// Connects to `address`, reads until the other side closes and returns the text.
     pub fn read_from(self, address: &str) -> std::io::Result<String> {
-        let mut text = String::new();
-        self.connect(address)?.read_to_string(&mut text)?;
-        Ok(text)
+        self.ask(address, "")
     }
 }
 

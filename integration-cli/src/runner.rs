@@ -163,8 +163,10 @@ impl Drop for OwnDaemon {
     fn drop(&mut self) {
         let Some(session) = self.session.take() else { return };
         let daemon = Arc::clone(session.daemon());
-        if !daemon.is_running() {
-            // A case that killed its daemon and then failed; nothing can be asked to clean up.
+        if daemon.is_running() {
+            // Removes what the case made, while there is a daemon to ask.
+            drop(session);
+        } else {
             std::mem::forget(session);
         }
         if std::thread::panicking() {

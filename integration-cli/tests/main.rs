@@ -7,6 +7,7 @@
 )]
 
 mod containers;
+mod networks;
 mod process;
 mod system;
 
@@ -20,7 +21,7 @@ fn main() -> ExitCode {
 }
 
 fn cases() -> Vec<Case> {
-    [containers::cases(), process::cases(), system::cases()].concat()
+    [containers::cases(), networks::cases(), process::cases(), system::cases()].concat()
 }
 
 fn prepare(session: &Session) {

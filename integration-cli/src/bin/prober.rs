@@ -1,6 +1,6 @@
 //! Runs inside test containers and says how the kernel answers system calls.
 //!
-//! Usage: `prober CALL[:ARG,ARG...]...`; prints a line for each: `CALL = VALUE`, or `CALL ERROR` with the name of
+//! Usage: `prober echo-udp PORT` sends every datagram back to where it came from, for ever; `prober CALL[:ARG,ARG...]...`; prints a line for each: `CALL = VALUE`, or `CALL ERROR` with the name of
 //! the error number. Tests choose arguments that are harmless when the call is allowed and whose own error differs from
 //! what a seccomp filter answers. It knows nothing of what should be allowed.
 #![expect(
@@ -11,6 +11,7 @@
 #![expect(clippy::expect_used, reason = "a wrong argument is an error in the test that gave it")]
 
 use std::io::Error;
+use std::net::UdpSocket;
 
 const CALLS: &[(&str, libc::c_long)] = &[
     ("add_key", libc::SYS_add_key),
@@ -44,7 +45,13 @@ const ERRORS: &[(i32, &str)] = &[
 ];
 
 fn main() {
-    for argument in std::env::args().skip(1) {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [command, port] = &arguments[..]
+        && command == "echo-udp"
+    {
+        return echo_datagrams(port);
+    }
+    for argument in arguments {
         let (name, list) = argument.split_once(':').unwrap_or((&argument, ""));
         let (_, number) = CALLS.iter().find(|(known, _)| *known == name).expect("a call this program knows");
         let mut values = [0 as libc::c_long; 6];
@@ -55,6 +62,14 @@ fn main() {
             Ok(value) => println!("{name} = {value}"),
             Err(error) => println!("{name} {}", name_of(error)),
         }
+    }
+}
+
+fn echo_datagrams(port: &str) {
+    let socket = UdpSocket::bind(format!("0.0.0.0:{port}")).expect("a free port");
+    let mut datagram = [0u8; 1500];
+    while let Ok((length, from)) = socket.recv_from(&mut datagram) {
+        socket.send_to(&datagram[..length], from).ok();
     }
 }
 
