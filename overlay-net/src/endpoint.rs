@@ -13,7 +13,9 @@ use crate::firewall::Family;
 use crate::firewall::rules::gateway_mode;
 use crate::netlink::codec::Batch;
 use crate::netlink::{Socket, addr, link};
-use crate::spec::{DriverSpec, Endpoint, EndpointSpec, GatewayMode, IfName, NetworkSpec, Reach, SubnetSpec};
+use crate::spec::{
+    DriverSpec, Endpoint, EndpointSpec, GatewayMode, IfName, MacAddr, NetworkSpec, Reach, SubnetSpec,
+};
 use crate::sysctl;
 
 /// Which endpoint provides the default route of one family, and its next hop.
@@ -117,8 +119,9 @@ pub(crate) fn configure(
     let name = &endpoint.ifname;
     let index = crate::driver::link_index(socket, name)?;
     let has = |family| endpoint.addresses.iter().any(|net| Family::of(net.addr()) == family);
-    // Neighbours that remember the address's former owner are told when the interface comes up.
-    if has(Family::V4) {
+    // Neighbours may remember another hardware address for an address that was in use before; they are told when the
+    // interface comes up. A hardware address made of the IPv4 address needs no telling.
+    if has(Family::V4) && endpoint.mac != MacAddr::for_addresses(&endpoint.addresses) {
         sysctl::write(&sysctl::interface_key("net.ipv4.conf", name.as_str(), "arp_notify"), "1")?;
     }
     if has(Family::V6) {

@@ -5,19 +5,25 @@
 
 use crate::error::Result;
 use crate::firewall::Family;
-use crate::sysctl::{self, Change};
+use crate::sysctl;
 
-/// Turns forwarding on for one family; answers whether it was off.
-pub(crate) fn enable(family: Family) -> Result<Change> {
+/// Whether forwarding of one family is off; a kernel without the family has nothing to turn on.
+pub(crate) fn is_off(family: Family) -> bool {
+    let key = match family {
+        Family::V4 => "net.ipv4.ip_forward",
+        Family::V6 => "net.ipv6.conf.all.forwarding",
+    };
+    sysctl::read(key).is_some_and(|value| value == "0")
+}
+
+/// Turns forwarding of one family on.
+pub(crate) fn enable(family: Family) -> Result<()> {
     match family {
-        Family::V4 => sysctl::ensure("net.ipv4.ip_forward", "1"),
+        Family::V4 => sysctl::write("net.ipv4.ip_forward", "1"),
         Family::V6 => {
-            if sysctl::read("net.ipv6.conf.all.forwarding").is_none_or(|value| value == "1") {
-                return Ok(Change::None);
-            }
             keep_router_advertisements()?;
             sysctl::write("net.ipv6.conf.default.forwarding", "1")?;
-            sysctl::write("net.ipv6.conf.all.forwarding", "1").map(|()| Change::Made)
+            sysctl::write("net.ipv6.conf.all.forwarding", "1")
         }
     }
 }

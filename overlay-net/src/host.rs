@@ -26,7 +26,6 @@ use crate::netns;
 use crate::portmap::Registry;
 use crate::sandbox::{self, Namespace, Plan};
 use crate::spec::{DriverSpec, Endpoint, NetworkSpec, Reach, Sandbox, SandboxMode, SandboxSpec};
-use crate::sysctl::Change;
 
 /// How this node wants its networking, from the daemon's flags.
 #[derive(Clone)]
@@ -179,12 +178,13 @@ impl Host {
     }
 
     /// Removes a container's network: ports, rules, names, interfaces, namespace. Never stops at the first error.
+    ///
+    /// When it returns nothing reaches the container any more; the kernel frees the namespace and its interfaces soon
+    /// after the last process in it has ended.
     pub fn remove_sandbox(&self, sandbox: &Sandbox) -> Vec<NetError> {
         let mut errors = outside::disconnect(&self.shared, sandbox);
         if let Some(path) = &sandbox.netns {
-            let endpoints: Vec<&Endpoint> =
-                sandbox.endpoints.iter().filter(|e| e.host_ifname.is_some()).collect();
-            errors.extend(sandbox::remove_interfaces(path, &endpoints));
+            errors.extend(sandbox::cut_off(&sandbox.endpoints).err());
             errors.extend(netns::remove(path).err());
         }
         errors
@@ -250,14 +250,28 @@ impl Shared {
         }
         for family in Family::ALL {
             let used = bridge.subnets.iter().any(|subnet| Family::of(subnet.subnet.addr()) == family);
-            if used
-                && forwarding::enable(family)? == Change::Made
-                && self.config.forward_policy == ForwardPolicy::Drop
-            {
-                self.firewall.drop_foreign()?;
+            if used && forwarding::is_off(family) {
+                self.drop_foreign_packets()?;
+                forwarding::enable(family)?;
             }
         }
         Ok(())
+    }
+
+    /// Closes the door before forwarding opens it, and notes that it was us who opened it: the note is as short-lived
+    /// as the kernel's own memory of it, so that after a restart of the daemon the door is still closed.
+    fn drop_foreign_packets(&self) -> Result<()> {
+        let note = self.forwarding_note();
+        std::fs::write(&note, "").map_err(NetError::kernel(format!("write {}", note.display())))?;
+        match self.config.forward_policy {
+            ForwardPolicy::Drop => self.firewall.drop_foreign(),
+            ForwardPolicy::Accept => Ok(()),
+        }
+    }
+
+    /// Exists when this node was no router before Shoal made it forward packets.
+    fn forwarding_note(&self) -> PathBuf {
+        self.config.netd_socket.with_file_name("forwarding-enabled")
     }
 }
 

@@ -61,7 +61,10 @@ impl<'a> Plan<'a> {
                     DriverSpec::Bridge(_) => Some(driver::bridge::host_interface(&wanted.id)?),
                     DriverSpec::Macvlan(_) | DriverSpec::Host | DriverSpec::None => None,
                 },
-                mac: kept.map(|endpoint| endpoint.mac).or(wanted.mac).unwrap_or_else(MacAddr::random),
+                mac: kept
+                    .map(|endpoint| endpoint.mac)
+                    .or(wanted.mac)
+                    .unwrap_or_else(|| MacAddr::for_addresses(&wanted.addresses)),
                 addresses: kept
                     .map_or_else(|| wanted.addresses.clone(), |endpoint| endpoint.addresses.clone()),
                 gateway_v4: hop(0).and_then(|hop| if let IpAddr::V4(v4) = hop { Some(v4) } else { None }),
@@ -165,6 +168,19 @@ pub(crate) fn remove_interfaces(path: &Path, endpoints: &[&Endpoint]) -> Vec<Net
     endpoints.iter().filter_map(|endpoint| remove_interface(&mut host, path, endpoint).err()).collect()
 }
 
+/// Cuts endpoints off at once; their interfaces vanish with the namespace, which the kernel takes apart in its own time.
+///
+/// Deleting them here would wait for the kernel's clean-up, ten times as long as everything else.
+pub(crate) fn cut_off(endpoints: &[Endpoint]) -> Result<()> {
+    let mut batch = Batch::default();
+    for name in endpoints.iter().filter_map(|endpoint| endpoint.host_ifname.as_ref()) {
+        link::set_down(&mut batch, name);
+    }
+    let failed = || NetError::kernel("set interfaces of a container down");
+    let outcomes = driver::route_socket()?.run(&batch).map_err(failed())?;
+    outcomes.into_iter().try_for_each(missing_is_fine).map_err(failed())
+}
+
 fn remove_interface(host: &mut Socket, path: &Path, endpoint: &Endpoint) -> Result<()> {
     if driver::leave(host, endpoint)? == Left::Done {
         return Ok(());
@@ -195,9 +211,7 @@ pub(crate) enum Namespace {
 /// Settings that every container's namespace starts with, and those of the spec.
 fn initialise(inside: &mut Socket, sysctls: &[(String, String)]) -> Result<()> {
     // IPv6 is on for the loopback interface and for interfaces that get an IPv6 address, and for no other.
-    if sysctl::read("net.ipv6.conf.default.disable_ipv6").is_some() {
-        sysctl::write("net.ipv6.conf.default.disable_ipv6", "1")?;
-    }
+    sysctl::write_if_present("net.ipv6.conf.default.disable_ipv6", "1")?;
     let mut batch = Batch::default();
     link::set_up(&mut batch, LOOPBACK);
     inside.run_all(&batch).map_err(NetError::kernel("set loopback interface up"))?;

@@ -198,7 +198,7 @@ pub struct EndpointSpec {
     pub network: Arc<NetworkSpec>,
     /// Addresses with the prefix length of their subnet, at most one of each family.
     pub addresses: Vec<IpNet>,
-    /// Requested hardware address; drawn at random when absent.
+    /// Requested hardware address; [`MacAddr::for_addresses`] when absent.
     pub mac: Option<MacAddr>,
     /// Requested name inside the container; the next free `ethN` when absent.
     pub ifname: Option<IfName>,
@@ -441,6 +441,19 @@ impl fmt::Display for IfName {
 pub struct MacAddr(pub [u8; 6]);
 
 impl MacAddr {
+    /// The address of an endpoint that requested none: `02:42` and the IPv4 address, or random without one.
+    ///
+    /// An address that is used again then has the hardware address that neighbours remember for it, and a new container
+    /// need not shout its own at all the others of the network. Docker did so until version 28.
+    pub fn for_addresses(addresses: &[IpNet]) -> Self {
+        let v4 =
+            addresses.iter().find_map(|net| if let IpAddr::V4(v4) = net.addr() { Some(v4) } else { None });
+        v4.map_or_else(Self::random, |address| {
+            let [a, b, c, d] = address.octets();
+            Self([0x02, 0x42, a, b, c, d])
+        })
+    }
+
     /// A random locally administered unicast address.
     pub fn random() -> Self {
         let mut bytes: [u8; 6] = rand::random();
@@ -506,6 +519,13 @@ mod tests {
         for bad in ["", "02:42:ac:11:00", "02:42:ac:11:00:02:03", "2:42:ac:11:0:2", "zz:42:ac:11:00:02"] {
             assert!(bad.parse::<MacAddr>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn hardware_addresses_follow_the_ipv4_address() {
+        let addresses = ["fd00::2/64", "172.17.0.2/16"].map(|net| net.parse().unwrap());
+        assert_eq!(MacAddr::for_addresses(&addresses).to_string(), "02:42:ac:11:00:02");
+        assert_ne!(MacAddr::for_addresses(&addresses[..1]), MacAddr::for_addresses(&addresses[..1]));
     }
 
     #[test]

@@ -17,21 +17,17 @@ pub(crate) fn write(key: &str, value: &str) -> Result<()> {
     io::Write::write_all(&mut file, value.as_bytes()).map_err(failed)
 }
 
-/// Writes a setting unless it has the value already; answers whether it had to.
-pub(crate) fn ensure(key: &str, value: &str) -> Result<Change> {
-    if read(key).is_some_and(|current| current == value) {
-        return Ok(Change::None);
+/// Writes a setting that the kernel may lack, as all of IPv6's on machines without it.
+pub(crate) fn write_if_present(key: &str, value: &str) -> Result<()> {
+    match write(key, value) {
+        Err(NetError::Sysctl { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
-    write(key, value).map(|()| Change::Made)
 }
 
-/// Whether an operation changed something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Change {
-    /// It did.
-    Made,
-    /// Everything was as wanted.
-    None,
+/// Writes a setting unless it has the value already.
+pub(crate) fn ensure(key: &str, value: &str) -> Result<()> {
+    if read(key).is_some_and(|current| current == value) { Ok(()) } else { write(key, value) }
 }
 
 /// Reads one setting; absent when the kernel lacks it.

@@ -4,11 +4,12 @@
 //! from a dead one between two packets.
 
 use std::io;
+use std::os::fd::OwnedFd;
 
 use crate::dns::files::EMBEDDED_SERVER;
 use crate::firewall::Family;
 use crate::firewall::expr::{Chain, ChainDef, Comparison, Expr, Field, Hook, Policy, Rule};
-use crate::firewall::nft::{TableDef, replace_table};
+use crate::firewall::nft::{TableDef, add_table, replace_table, table_comment};
 use crate::netlink::{Protocol, Socket};
 use crate::spec;
 
@@ -16,7 +17,9 @@ const TABLE: &str = "shoal_dns";
 const DNS_PORT: u16 = 53;
 
 /// Writes the rule in the namespace of the calling thread.
-pub(super) fn install(udp: u16, tcp: u16) -> io::Result<()> {
+///
+/// The socket is for keeping: after a replacement, closing it soon would wait for an RCU grace period (10 ms and more).
+pub(super) fn install(udp: u16, tcp: u16) -> io::Result<OwnedFd> {
     let chain = ChainDef {
         chain: Chain::Output,
         hook: Some(Hook { kind: "nat", number: 3, priority: -100, policy: Policy::Accept }),
@@ -24,7 +27,13 @@ pub(super) fn install(udp: u16, tcp: u16) -> io::Result<()> {
     };
     let definition =
         TableDef { table: TABLE, comment: "Shoal's embedded name server", sets: &[], chains: &[chain] };
-    replace_table(&mut Socket::open(Protocol::Netfilter)?, Family::V4, &definition, &[])
+    let mut socket = Socket::open(Protocol::Netfilter)?;
+    if table_comment(&mut socket, Family::V4, TABLE)?.is_some() {
+        replace_table(&mut socket, Family::V4, &definition, &[])?;
+    } else {
+        add_table(&mut socket, Family::V4, &definition, &[])?;
+    }
+    Ok(socket.into())
 }
 
 /// `ip daddr 127.0.0.11 PROTOCOL dport 53 dnat to 127.0.0.11:PORT`

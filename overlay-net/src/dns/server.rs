@@ -8,6 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener, UdpSocket as StdUdpSocket};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +42,8 @@ const DATAGRAM_LEN: usize = 4096;
 pub(crate) struct Server {
     core: Rc<Core>,
     tasks: [AbortHandle; 2],
+    /// See [`redirect::install`].
+    _netfilter: OwnedFd,
 }
 
 /// What the tasks of one server share.
@@ -60,7 +63,7 @@ impl Server {
     /// Must be called inside a `LocalSet`.
     pub(crate) fn start(resolver: Resolver, zones: Rc<RefCell<Zones>>) -> Result<Self, NetError> {
         let netns = Netns::open(&resolver.netns)?;
-        let (udp, tcp) =
+        let (udp, tcp, netfilter) =
             netns.run(open_sockets)?.map_err(NetError::kernel("open the embedded name server"))?;
         let from_std = || NetError::kernel("start the embedded name server");
         let udp = UdpSocket::from_std(udp).map_err(from_std())?;
@@ -75,7 +78,7 @@ impl Server {
         });
         let udp = tokio::task::spawn_local(serve_udp(Rc::clone(&core), udp)).abort_handle();
         let tcp = tokio::task::spawn_local(serve_tcp(Rc::clone(&core), tcp)).abort_handle();
-        Ok(Self { core, tasks: [udp, tcp] })
+        Ok(Self { core, tasks: [udp, tcp], _netfilter: netfilter })
     }
 
     /// What the server goes by.
@@ -104,14 +107,14 @@ impl Core {
 }
 
 /// Inside the container's namespace.
-fn open_sockets() -> io::Result<(StdUdpSocket, StdTcpListener)> {
+fn open_sockets() -> io::Result<(StdUdpSocket, StdTcpListener, OwnedFd)> {
     let any_port = SocketAddr::from((EMBEDDED_SERVER, 0));
     let udp = StdUdpSocket::bind(any_port)?;
     let tcp = StdTcpListener::bind(any_port)?;
     udp.set_nonblocking(true)?;
     tcp.set_nonblocking(true)?;
-    redirect::install(udp.local_addr()?.port(), tcp.local_addr()?.port())?;
-    Ok((udp, tcp))
+    let netfilter = redirect::install(udp.local_addr()?.port(), tcp.local_addr()?.port())?;
+    Ok((udp, tcp, netfilter))
 }
 
 async fn serve_udp(core: Rc<Core>, socket: UdpSocket) {

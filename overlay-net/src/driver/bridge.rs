@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use ipnet::IpNet;
 use shoal_types::NetworkId;
@@ -52,14 +53,15 @@ pub(super) struct Port {
 }
 
 /// Looks at the bridge; on a thread of the node's namespace.
+///
+/// Few files under /proc/sys are read: each look-up there gets dearer with every namespace of the machine.
 pub(super) fn prepare(host: &mut Socket, spec: &BridgeSpec) -> Result<Port> {
-    let mode = match spec.icc {
-        Icc::Denied if !bridge_filter_available() => Some(PortMode::Isolated),
-        _ if filtered_now(spec) => Some(PortMode::Open),
-        _ => None,
+    let mode = match (spec.icc, bridge_filter()) {
+        (Icc::Denied, BridgeFiltering::Unavailable) => Some(PortMode::Isolated),
+        (Icc::Denied, BridgeFiltering::Off) | (_, BridgeFiltering::On) => Some(PortMode::Open),
+        (Icc::Allowed, BridgeFiltering::Off | BridgeFiltering::Unavailable) => None,
     };
-    let ipv6 = if Path::new("/proc/sys/net/ipv6").exists() { Ipv6::Present } else { Ipv6::Absent };
-    Ok(Port { bridge: link_index(host, &spec.bridge)?, mode, ipv6 })
+    Ok(Port { bridge: link_index(host, &spec.bridge)?, mode, ipv6: node_ipv6() })
 }
 
 /// Creates the veth pair: one end on the bridge, the other in the container's namespace.
@@ -88,7 +90,12 @@ pub(super) fn join(
     for address in endpoint.addresses.iter().map(IpNet::addr).filter(|address| has_address(spec, *address)) {
         neigh::set(&mut batch, port.bridge, address, endpoint.mac);
     }
-    let outcome = host.run_all(&batch);
+    let mut outcome = host.run_all(&batch);
+    if outcome.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EEXIST)) {
+        // The endpoint's former interface: its namespace is still being taken apart, or a crash left it.
+        let _ = link::delete(host, name);
+        outcome = host.run_all(&batch);
+    }
     if outcome.is_err() {
         let _ = link::delete(host, name);
     }
@@ -183,17 +190,38 @@ fn ensure_addresses(socket: &mut Socket, spec: &BridgeSpec, bridge: &Link) -> Re
     socket.run(&batch).map_err(failed())?.into_iter().try_for_each(missing_is_fine).map_err(failed())
 }
 
-/// Whether bridged packets can be sent through the IP firewall at all.
-fn bridge_filter_available() -> bool {
-    Path::new("/proc/sys/net/bridge").exists()
+/// Whether bridged packets pass the IP firewall on this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BridgeFiltering {
+    /// br_netfilter is not loaded.
+    Unavailable,
+    /// Only on bridges that ask for it.
+    Off,
+    /// On every bridge.
+    On,
 }
 
-/// Whether packets of this bridge do pass the IP firewall.
-fn filtered_now(spec: &BridgeSpec) -> bool {
-    let on = |setting| sysctl::read(setting).is_some_and(|value| value != "0");
-    spec.icc == Icc::Denied
-        || on("net.bridge.bridge-nf-call-iptables")
-        || on("net.bridge.bridge-nf-call-ip6tables")
+fn bridge_filter() -> BridgeFiltering {
+    let value = |family: &str| sysctl::read(&format!("net.bridge.bridge-nf-call-{family}"));
+    match value("iptables").as_deref() {
+        None => BridgeFiltering::Unavailable,
+        Some("0") if value("ip6tables").is_none_or(|value| value == "0") => BridgeFiltering::Off,
+        Some(_) => BridgeFiltering::On,
+    }
+}
+
+fn bridge_filter_available() -> bool {
+    bridge_filter() != BridgeFiltering::Unavailable
+}
+
+/// A machine has IPv6 from boot or never.
+fn node_ipv6() -> Ipv6 {
+    static PRESENT: OnceLock<bool> = OnceLock::new();
+    if *PRESENT.get_or_init(|| Path::new("/proc/sys/net/ipv6").exists()) {
+        Ipv6::Present
+    } else {
+        Ipv6::Absent
+    }
 }
 
 /// Name of a network's bridge when the user gave none: `br-` and the first twelve characters of the id.

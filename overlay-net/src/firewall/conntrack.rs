@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::expr::Family;
 use crate::netlink::codec::{ACK, Batch, DUMP, attribute};
-use crate::netlink::{Protocol, Socket, address, missing_is_fine};
+use crate::netlink::{Socket, address, missing_is_fine};
 use crate::spec::{Protocol as Transport, PublishedPort};
 
 const SUBSYSTEM: u16 = 1 << 8;
@@ -20,18 +20,18 @@ const CTA_FILTER: u16 = 25;
 /// Compare the protocol and the destination port of the original direction.
 const FILTER_PROTOCOL_AND_PORT: u32 = 1 << 3 | 1 << 5;
 
-/// Deletes the entries of connections to these ports of the node; only protocols without connections need it.
-pub(super) fn forget(ports: &[PublishedPort]) -> io::Result<()> {
+/// Whether any of the ports belongs to a protocol without connections, whose entries outlive their mapping.
+pub(super) fn concerns(ports: &[PublishedPort]) -> bool {
+    ports.iter().any(|port| port.protocol != Transport::Tcp && port.host.is_some())
+}
+
+/// Deletes the entries of connections to these ports of the node.
+pub(super) fn forget(socket: &mut Socket, ports: &[PublishedPort]) -> io::Result<()> {
     let datagram = ports.iter().filter(|port| port.protocol != Transport::Tcp);
-    let targets: Vec<(u8, SocketAddr)> =
-        datagram.filter_map(|port| port.host.map(|host| (port.protocol.number(), host))).collect();
-    if targets.is_empty() {
-        return Ok(());
-    }
-    let mut socket = Socket::open(Protocol::Netfilter)?;
+    let targets = datagram.filter_map(|port| port.host.map(|host| (port.protocol.number(), host)));
     for (protocol, host) in targets {
         let family = Family::of(host.ip()).number();
-        let stale = matching(&mut socket, family, protocol, host)?;
+        let stale = matching(socket, family, protocol, host)?;
         let mut batch = Batch::default();
         for tuple in &stale {
             batch.message(DELETE, ACK, &[family, 0, 0, 0], |message| {

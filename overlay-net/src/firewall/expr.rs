@@ -71,6 +71,14 @@ impl Part {
         self.len(family).div_ceil(4)
     }
 
+    /// nft's number of the byte order in which it shows the value: names are text in the node's order.
+    pub(crate) const fn nft_byte_order(self) -> u32 {
+        match self {
+            Self::Interface => 1,
+            Self::Address | Self::Protocol | Self::Port => 2,
+        }
+    }
+
     /// nft's number of the data type, which makes listings readable (nftables, include/datatype.h).
     pub(crate) const fn nft_type(self, family: Family) -> u32 {
         match (self, family) {
@@ -136,7 +144,7 @@ pub enum Set {
 }
 
 impl Set {
-    /// The set's name in listings.
+    /// The set's name in listings; never a keyword of nft's language, or a listing could not be loaded again.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Published => "published",
@@ -148,8 +156,8 @@ impl Set {
             Self::Internal => "internal",
             Self::Bridges => "bridges",
             Self::Into => "into",
-            Self::Masquerade => "masquerade",
-            Self::Snat => "snat",
+            Self::Masquerade => "masqueraded",
+            Self::Snat => "snat_to",
             Self::Subnets => "subnets",
             Self::Trusted => "trusted",
         }

@@ -37,6 +37,9 @@ pub(crate) struct Firewall {
 /// What should be in the tables; lets a table that somebody flushed be written again.
 #[derive(Debug)]
 struct State {
+    /// Kept open: closing a netfilter socket waits for the removal of everything that was deleted, which takes an RCU
+    /// grace period (10 ms and more).
+    socket: Option<Socket>,
     elements: [BTreeSet<Element>; 2],
     policy: Policy,
 }
@@ -57,7 +60,8 @@ impl Firewall {
     pub(crate) fn new(v4: Management, v6: Management) -> Self {
         let managed = |(family, management)| (management == Management::Managed).then_some(family);
         let families = [(Family::V4, v4), (Family::V6, v6)].into_iter().filter_map(managed).collect();
-        let state = State { elements: [BTreeSet::new(), BTreeSet::new()], policy: Policy::Accept };
+        let state =
+            State { socket: None, elements: [BTreeSet::new(), BTreeSet::new()], policy: Policy::Accept };
         Self { families, state: Mutex::new(state) }
     }
 
@@ -66,32 +70,33 @@ impl Firewall {
         self.families.contains(&family)
     }
 
-    /// Makes foreign forwarded packets be dropped from the next write on.
+    /// Makes foreign forwarded packets be dropped from now on.
     pub(crate) fn drop_foreign(&self) -> Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.policy == Policy::Drop {
             return Ok(());
         }
         state.policy = Policy::Drop;
-        let mut socket = open()?;
-        self.families.iter().try_for_each(|&family| replace(&mut socket, family, &state))
+        let State { socket, elements, policy } = &mut *state;
+        let socket = open(socket)?;
+        self.families.iter().try_for_each(|&family| replace(socket, family, &elements[slot(family)], *policy))
+    }
+
+    /// Makes foreign forwarded packets be dropped from the next synchronisation on.
+    pub(crate) fn expect_drop(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).policy = Policy::Drop;
     }
 
     /// Makes the tables hold exactly these elements, whatever they held before.
     ///
-    /// A forward policy of "drop" that an earlier daemon set is kept. An intact table only gets the difference.
+    /// An intact table only gets the difference.
     pub(crate) fn sync(&self, wanted: [BTreeSet<Element>; 2]) -> Result<Vec<(Family, Synced)>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut socket = open()?;
-        for &family in &self.families {
-            let chains =
-                nft::forward_chains(&mut socket, family).map_err(NetError::kernel("list forward chains"))?;
-            if chains.iter().any(|chain| chain.table == TABLE && chain.policy == Policy::Drop) {
-                state.policy = Policy::Drop;
-            }
-        }
         state.elements = wanted;
-        let sync = |&family: &Family| Ok((family, sync_family(&mut socket, family, &state)?));
+        let State { socket, elements, policy } = &mut *state;
+        let socket = open(socket)?;
+        let sync =
+            |&family: &Family| Ok((family, sync_family(socket, family, &elements[slot(family)], *policy)?));
         self.families.iter().map(sync).collect()
     }
 
@@ -104,7 +109,7 @@ impl Firewall {
         let mut transaction = Transaction::new(family, TABLE);
         transaction.add_elements(&elements);
         state.elements[slot(family)].extend(elements);
-        commit_or_replace(family, transaction, &state)
+        state.commit_or_replace(family, transaction)
     }
 
     /// Removes elements of one family; those that are not there are fine.
@@ -117,38 +122,53 @@ impl Firewall {
         }
         let mut transaction = Transaction::new(family, TABLE);
         transaction.remove_elements(&present);
-        commit_or_replace(family, transaction, &state)
+        state.commit_or_replace(family, transaction)
     }
 
     /// Forgets connections to published UDP and SCTP ports, so that the next datagram meets the present mapping.
     ///
     /// Datagram "connections" live as long as packets come, and would go to where the port led before.
     pub(crate) fn forget_connections(&self, ports: &[PublishedPort]) -> Result<()> {
-        conntrack::forget(ports).map_err(NetError::kernel("flush connection tracking entries"))
+        if !conntrack::concerns(ports) {
+            return Ok(());
+        }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        conntrack::forget(open(&mut state.socket)?, ports)
+            .map_err(NetError::kernel("flush connection tracking entries"))
     }
 
     /// Base chains of other tables that drop forwarded packets unless told otherwise, as `table chain`.
     pub(crate) fn foreign_drops(&self) -> Result<Vec<String>> {
-        let mut socket = open()?;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let socket = open(&mut state.socket)?;
         let chains =
-            nft::forward_chains(&mut socket, Family::V4).map_err(NetError::kernel("list forward chains"))?;
+            nft::forward_chains(socket, Family::V4).map_err(NetError::kernel("list forward chains"))?;
         let foreign = chains.into_iter().filter(|chain| chain.table != TABLE && chain.policy == Policy::Drop);
         Ok(foreign.map(|chain| format!("{} {}", chain.table, chain.chain)).collect())
     }
 
     /// Removes our tables.
     pub(crate) fn remove_tables(&self) -> Result<()> {
-        let mut socket = open()?;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let socket = open(&mut state.socket)?;
         for &family in &self.families {
-            nft::remove_table(&mut socket, family, TABLE)
+            nft::remove_table(socket, family, TABLE)
                 .map_err(NetError::kernel("remove nftables table shoal"))?;
         }
         Ok(())
     }
 }
 
-fn open() -> Result<Socket> {
-    Socket::open(Protocol::Netfilter).map_err(NetError::kernel("open netfilter socket"))
+/// The socket, opened at its first use. It belongs to the namespace of the thread that comes first.
+fn open(socket: &mut Option<Socket>) -> Result<&mut Socket> {
+    match socket {
+        Some(socket) => Ok(socket),
+        None => {
+            let opened =
+                Socket::open(Protocol::Netfilter).map_err(NetError::kernel("open netfilter socket"))?;
+            Ok(socket.insert(opened))
+        }
+    }
 }
 
 const fn slot(family: Family) -> usize {
@@ -163,33 +183,39 @@ fn comment(policy: Policy) -> String {
     format!("Shoal container networking, rules {RULES_VERSION}, forward {policy}; changes are overwritten")
 }
 
-/// Somebody may have flushed the table; writing all of it again is the answer to every refusal.
-fn commit_or_replace(family: Family, transaction: Transaction, state: &State) -> Result<()> {
-    let mut socket = open()?;
-    match transaction.commit(&mut socket) {
-        Ok(()) => Ok(()),
-        Err(error) => {
-            tracing::warn!(?family, %error, "nftables table shoal was changed from outside, writing it again");
-            replace(&mut socket, family, state)
+impl State {
+    /// Somebody may have flushed the table; writing all of it again is the answer to every refusal.
+    fn commit_or_replace(&mut self, family: Family, transaction: Transaction) -> Result<()> {
+        let socket = open(&mut self.socket)?;
+        match transaction.commit(socket) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                tracing::warn!(?family, %error, "nftables table shoal was changed from outside, writing it again");
+                replace(socket, family, &self.elements[slot(family)], self.policy)
+            }
         }
     }
 }
 
-fn replace(socket: &mut Socket, family: Family, state: &State) -> Result<()> {
-    let elements: Vec<Element> = state.elements[slot(family)].iter().cloned().collect();
-    let chains = rules::chains(family, state.policy);
-    let comment = comment(state.policy);
+fn replace(socket: &mut Socket, family: Family, elements: &BTreeSet<Element>, policy: Policy) -> Result<()> {
+    let elements: Vec<Element> = elements.iter().cloned().collect();
+    let chains = rules::chains(family, policy);
+    let comment = comment(policy);
     let definition = TableDef { table: TABLE, comment: &comment, sets: &SETS, chains: &chains };
     nft::replace_table(socket, family, &definition, &elements)
         .map_err(NetError::kernel("write nftables table shoal"))
 }
 
-fn sync_family(socket: &mut Socket, family: Family, state: &State) -> Result<Synced> {
+fn sync_family(
+    socket: &mut Socket,
+    family: Family,
+    wanted: &BTreeSet<Element>,
+    policy: Policy,
+) -> Result<Synced> {
     let failed = || NetError::kernel("read nftables table shoal");
-    if !is_intact(socket, family, state.policy).map_err(failed())? {
-        return replace(socket, family, state).map(|()| Synced::Replaced);
+    if !is_intact(socket, family, policy).map_err(failed())? {
+        return replace(socket, family, wanted, policy).map(|()| Synced::Replaced);
     }
-    let wanted = &state.elements[slot(family)];
     let present = read_all(socket, family).map_err(failed())?;
     let surplus: Vec<Element> = present.difference(wanted).cloned().collect();
     let missing: Vec<Element> = wanted.difference(&present).cloned().collect();
@@ -200,7 +226,7 @@ fn sync_family(socket: &mut Socket, family: Family, state: &State) -> Result<Syn
     transaction.remove_elements(&surplus);
     transaction.add_elements(&missing);
     if transaction.commit(socket).is_err() {
-        return replace(socket, family, state).map(|()| Synced::Replaced);
+        return replace(socket, family, wanted, policy).map(|()| Synced::Replaced);
     }
     Ok(Synced::Elements(surplus.len() + missing.len()))
 }

@@ -46,11 +46,12 @@ fn sets(network: &NetworkSpec, family: Family) -> Vec<String> {
 
 #[test]
 fn each_kind_of_network_is_in_its_sets() {
-    let cases: [(fn(&mut BridgeSpec), &[&str]); 7] = [
-        (|_| {}, &["bridges", "into Goto(IntoNat)", "masquerade", "same", "subnets"]),
+    type Case = (fn(&mut BridgeSpec), &'static [&'static str]);
+    let cases: [Case; 7] = [
+        (|_| {}, &["bridges", "into Goto(IntoNat)", "masqueraded", "same", "subnets"]),
         (
             |b| b.icc = Icc::Denied,
-            &["bridges", "deny_icc", "into Goto(IntoNat)", "masquerade", "same", "subnets"],
+            &["bridges", "deny_icc", "into Goto(IntoNat)", "masqueraded", "same", "subnets"],
         ),
         (|b| b.reach = Reach::Internal, &["bridges", "internal", "into Drop", "same", "subnets"]),
         (|b| b.masquerade = Masquerade::Off, &["bridges", "into Goto(IntoNat)", "same", "subnets"]),
@@ -60,11 +61,11 @@ fn each_kind_of_network_is_in_its_sets() {
         ),
         (
             |b| b.gateway_mode_v4 = GatewayMode::NatUnprotected,
-            &["bridges", "into Accept", "masquerade", "same", "subnets"],
+            &["bridges", "into Accept", "masqueraded", "same", "subnets"],
         ),
         (
             |b| b.host_ipv4 = Some("192.0.2.7".parse().unwrap()),
-            &["bridges", "into Goto(IntoNat)", "same", "snat", "subnets"],
+            &["bridges", "into Goto(IntoNat)", "same", "snat_to", "subnets"],
         ),
     ];
     for (change, expected) in cases {

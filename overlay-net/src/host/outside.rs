@@ -137,7 +137,9 @@ fn ask_netd(
     changes: &PortChanges,
     registry: &mut Registry,
 ) -> Result<Vec<PublishedPort>> {
-    let range = sysctl::read("net.ipv4.ip_local_port_range");
+    let any_ephemeral =
+        changes.wanted.iter().any(|planned| planned.request.host_ports == HostPorts::Ephemeral);
+    let range = any_ephemeral.then(|| sysctl::read("net.ipv4.ip_local_port_range")).flatten();
     let ephemeral = parse_ephemeral_range(range.as_deref());
     let mut messages = Vec::new();
     for planned in &changes.wanted {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::PoisonError;
 
-use super::{Desired, RestoreReport, Shared, outside};
+use super::{Desired, ForwardPolicy, RestoreReport, Shared, outside};
 use crate::driver;
 use crate::error::{NetError, Result};
 use crate::firewall::rules::{link_elements, network_elements, port_elements};
@@ -20,6 +20,9 @@ use crate::spec::{DriverSpec, IfName, Sandbox, SandboxSpec};
 /// Makes everything what `desired` says.
 pub(super) fn run(shared: &Shared, desired: &Desired) -> RestoreReport {
     let mut report = RestoreReport::default();
+    if shared.config.forward_policy == ForwardPolicy::Drop && shared.forwarding_note().exists() {
+        shared.firewall.expect_drop();
+    }
     for network in &desired.networks {
         report.errors.extend(shared.setup_network(network).err());
     }

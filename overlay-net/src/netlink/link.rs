@@ -232,7 +232,16 @@ pub(crate) fn set_up(batch: &mut Batch, index: u32) {
     batch.message(RTM_NEWLINK, ACK, &header(AF_UNSPEC, index, IFF_UP, IFF_UP), |_| {});
 }
 
+/// Sets a link down by its name.
+pub(crate) fn set_down(batch: &mut Batch, name: &IfName) {
+    batch.message(RTM_NEWLINK, ACK, &header(AF_UNSPEC, 0, 0, IFF_UP), |link| {
+        link.text(IFLA_IFNAME, name.as_str());
+    });
+}
+
 /// Deletes a link; one that is gone is fine.
+///
+/// The kernel waits for an RCU barrier (10 to 30 ms) before it answers.
 pub(crate) fn delete(socket: &mut Socket, name: &IfName) -> io::Result<()> {
     let mut batch = Batch::default();
     batch

@@ -142,6 +142,12 @@ impl Socket {
     }
 }
 
+impl From<Socket> for OwnedFd {
+    fn from(socket: Socket) -> Self {
+        socket.fd
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DumpEnd {
     Complete,
