@@ -163,7 +163,7 @@ pub(crate) fn populate(
 fn make_node(root: &RootDirectory, dev: &OwnedFd, plan: &DevicePlan) -> Result<()> {
     let describe = || format!("create device {}", plan.path.display());
     let name = plan.path.file_name().unwrap_or_default();
-    let parent = plan.path.parent().unwrap_or(Path::new("/"));
+    let parent = plan.path.parent().unwrap_or_else(|| Path::new("/"));
     let opened;
     let directory = if parent == Path::new("/dev") {
         dev.as_fd()
@@ -199,7 +199,7 @@ fn make_link(root: &RootDirectory, link: &str, target: &str) -> Result<()> {
     let link = Path::new(link);
     let describe = || format!("create link {}", link.display());
     let parent = root
-        .open(link.parent().unwrap_or(Path::new("/")), OFlags::PATH | OFlags::DIRECTORY)
+        .open(link.parent().unwrap_or_else(|| Path::new("/")), OFlags::PATH | OFlags::DIRECTORY)
         .step(describe)?;
     match rustix::fs::symlinkat(target, &parent, link.file_name().unwrap_or_default()) {
         Err(Errno::EXIST) => Ok(()),

@@ -54,7 +54,7 @@ pub fn exec(request: &ExecRequest<'_>) -> Result<ExecProcess> {
     let visit = Visit::enter_pid_namespace_of(request.container.pidfd())?;
     let clone = CloneRequest { flags: 0, cgroup: directory.as_ref().map(AsFd::as_fd) };
     let (pid, pidfd) = match sys::clone_process(clone).step(|| "create the exec process")? {
-        Cloned::Child => run(request, &plan, proc, &theirs),
+        Cloned::Child => run(request, &plan, &proc, &theirs),
         Cloned::Parent { pid, pidfd } => (pid, pidfd),
     };
     drop((theirs, directory, proc));
@@ -141,7 +141,7 @@ fn accompany(
 const FAILED: i32 = 255;
 
 /// Becomes the exec process; never returns.
-fn run(request: &ExecRequest<'_>, plan: &ExecPlan, proc: OwnedFd, channel: &Channel) -> ! {
+fn run(request: &ExecRequest<'_>, plan: &ExecPlan, proc: &OwnedFd, channel: &Channel) -> ! {
     let outcome = catch_unwind(AssertUnwindSafe(|| become_process(request, plan, proc, channel)));
     if let Ok(error) = outcome {
         // The caller may be gone; then there is nobody to tell.
@@ -153,10 +153,10 @@ fn run(request: &ExecRequest<'_>, plan: &ExecPlan, proc: OwnedFd, channel: &Chan
 fn become_process(
     request: &ExecRequest<'_>,
     plan: &ExecPlan,
-    proc: OwnedFd,
+    proc: &OwnedFd,
     channel: &Channel,
 ) -> RuntimeError {
-    match prepare(request, plan, &proc, channel) {
+    match prepare(request, plan, proc, channel) {
         Ok(launch) => match channel.await_continue() {
             Ok(true) => match channel.send(&Message::Ready) {
                 Ok(()) => launch.execute(channel),

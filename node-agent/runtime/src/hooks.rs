@@ -145,7 +145,8 @@ fn run_one(hook: &Hook, stage: Stage, state: &[u8]) -> Result<()> {
         }
         Cloned::Parent { pidfd, .. } => {
             drop((stdin, stderr));
-            feed(state_writer, state);
+            feed(&state_writer, state);
+            drop(state_writer);
             let timeout =
                 hook.timeout().and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| *seconds > 0);
             supervise(&pidfd, &output, timeout.map(Duration::from_secs)).map_err(failed)
@@ -173,9 +174,9 @@ fn become_hook(
 }
 
 /// Writes the state; a state fits into a pipe's buffer, and a hook that does not read it must not stop the runtime.
-fn feed(writer: OwnedFd, state: &[u8]) {
-    let _ = rustix::io::ioctl_fionbio(&writer, true);
-    let _ = rustix::io::write(&writer, state);
+fn feed(writer: &OwnedFd, state: &[u8]) {
+    let _ = rustix::io::ioctl_fionbio(writer, true);
+    let _ = rustix::io::write(writer, state);
 }
 
 /// Waits for the end of the hook and judges it.

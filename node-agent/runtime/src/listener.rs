@@ -102,7 +102,7 @@ fn address_of(path: &Path) -> Result<(SocketAddrUnix, Option<OwnedFd>)> {
     }
     let describe = || format!("open the directory of {}", path.display());
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = path.parent().unwrap_or(Path::new("/"));
+    let directory = path.parent().unwrap_or_else(|| Path::new("/"));
     let directory = rustix::fs::open(directory, flags, Mode::empty()).step(describe)?;
     let short = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
     let short = short.join(path.file_name().unwrap_or_default());

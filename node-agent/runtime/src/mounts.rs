@@ -64,7 +64,7 @@ impl MountPlan {
         let source = mount.source().clone().unwrap_or_default();
         let kind = if options.remount {
             MountKind::Remount
-        } else if let Some(depth) = options.bind.or((name == "bind").then_some(Depth::One)) {
+        } else if let Some(depth) = options.bind.or_else(|| (name == "bind").then_some(Depth::One)) {
             options.refuse_data(&destination.to_string_lossy())?;
             if source.as_os_str().is_empty() {
                 return Err(RuntimeError::InvalidSpec(format!(

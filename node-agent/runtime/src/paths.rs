@@ -141,7 +141,7 @@ impl RootDirectory {
         let target = rustix::fs::readlinkat(parent, name, Vec::new())
             .map_err(|errno| describe("follow", path, errno))?;
         let target = PathBuf::from(<OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(target.as_bytes()));
-        let directory = path.parent().unwrap_or(Path::new("/"));
+        let directory = path.parent().unwrap_or_else(|| Path::new("/"));
         Ok(clean_absolute(&directory.join(target)))
     }
 }

@@ -134,8 +134,11 @@ fn mount_in_own_namespace(overlay: &OverlayRootfs) -> Result<OwnedFd> {
     let data = std::ffi::CString::new(data.into_encoded_bytes())
         .map_err(|_| RuntimeError::InvalidSpec("a layer path contains a NUL byte".to_owned()))?;
     // The mount point only has to be a directory that this namespace may hide.
-    let place =
-        overlay.upper.as_deref().or(overlay.lower.first().map(PathBuf::as_path)).unwrap_or(Path::new("/"));
+    let place = overlay
+        .upper
+        .as_deref()
+        .or_else(|| overlay.lower.first().map(PathBuf::as_path))
+        .unwrap_or_else(|| Path::new("/"));
     rustix::mount::mount(
         "overlay",
         place,
@@ -151,7 +154,8 @@ fn mount_in_own_namespace(overlay: &OverlayRootfs) -> Result<OwnedFd> {
 /// Finds the deepest directory above all layers, so that their paths in the one page of options can be short.
 fn common_directory(overlay: &OverlayRootfs) -> PathBuf {
     let mut layers = overlay.lower.iter().chain(&overlay.upper).chain(&overlay.work);
-    let mut common = layers.next().and_then(|layer| layer.parent()).unwrap_or(Path::new("/")).to_path_buf();
+    let mut common =
+        layers.next().and_then(|layer| layer.parent()).unwrap_or_else(|| Path::new("/")).to_path_buf();
     for layer in layers {
         while !layer.starts_with(&common) && common.pop() {}
     }

@@ -25,7 +25,7 @@ use crate::sys::{self, StringVector};
 /// A daemon opens it once and spawns all its shims from it. The descriptor is close-on-exec.
 pub fn open() -> Result<OwnedFd> {
     let program = std::fs::read_link("/proc/self/exe").step(|| "find this program's file")?;
-    let directory = program.parent().unwrap_or(Path::new("/"));
+    let directory = program.parent().unwrap_or_else(|| Path::new("/"));
     let name = program.file_name().unwrap_or_default();
     let root = mount_read_only(directory)?;
     let sealed = rustix::fs::openat(&root, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())

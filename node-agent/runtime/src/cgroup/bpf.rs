@@ -60,41 +60,33 @@ pub(crate) fn assemble(rules: &[DeviceRule]) -> Vec<Instruction> {
 }
 
 fn assemble_rule(rule: DeviceRule) -> Vec<Instruction> {
-    let mut tests: Vec<(Option<Instruction>, Option<Instruction>, u8, u8, i32)> = Vec::new();
+    // Each group ends with a jump over the rest of the rule, whose distance is filled in at the end.
+    let mut groups: Vec<(Vec<Instruction>, u8, u8, i32)> = Vec::new();
     match rule.class {
         DeviceClass::All => {}
-        DeviceClass::Block => tests.push((None, None, JUMP_NOT_EQUAL, 2, DEVICE_BLOCK)),
-        DeviceClass::Character => tests.push((None, None, JUMP_NOT_EQUAL, 2, DEVICE_CHARACTER)),
+        DeviceClass::Block => groups.push((Vec::new(), JUMP_NOT_EQUAL, 2, DEVICE_BLOCK)),
+        DeviceClass::Character => groups.push((Vec::new(), JUMP_NOT_EQUAL, 2, DEVICE_CHARACTER)),
     }
     if rule.access != Access::ALL {
         // Matches when the access asked for is within the rule's: (access & rule) == access.
         let copy = instruction(MOVE_REGISTER, 6, 3, 0, 0);
         let mask = instruction(AND_IMMEDIATE, 6, 0, 0, i32::from(rule.access.0));
-        tests.push((Some(copy), Some(mask), JUMP_NOT_EQUAL_REGISTER, 6, 0));
+        groups.push((vec![copy, mask], JUMP_NOT_EQUAL_REGISTER, 6, 0));
     }
     for (register, number) in [(4, rule.major), (5, rule.minor)] {
         if let Some(number) = number {
-            tests.push((None, None, JUMP_NOT_EQUAL, register, i32::from_ne_bytes(number.to_ne_bytes())));
+            let number = i32::from_ne_bytes(number.to_ne_bytes());
+            groups.push((Vec::new(), JUMP_NOT_EQUAL, register, number));
         }
     }
-    let length = |test: &(Option<_>, Option<_>, _, _, _)| {
-        1 + usize::from(test.0.is_some()) + usize::from(test.1.is_some())
-    };
-    let mut remaining: usize = tests.iter().map(length).sum::<usize>() + 2;
+    let mut remaining = groups.iter().map(|(before, ..)| before.len() + 1).sum::<usize>() + 2;
     let mut program = Vec::with_capacity(remaining);
-    for test in tests {
-        remaining -= length(&test);
-        let (first, second, jump, register, immediate) = test;
-        program.extend(first);
-        program.extend(second);
+    for (before, jump, register, immediate) in groups {
+        remaining -= before.len() + 1;
+        program.extend(before);
         let source = if jump == JUMP_NOT_EQUAL_REGISTER { 3 } else { 0 };
-        program.push(instruction(
-            jump,
-            register,
-            source,
-            i16::try_from(remaining).unwrap_or(i16::MAX),
-            immediate,
-        ));
+        let distance = i16::try_from(remaining).unwrap_or(i16::MAX);
+        program.push(instruction(jump, register, source, distance, immediate));
     }
     program.extend(verdict(rule.verdict));
     program
@@ -197,12 +189,10 @@ mod tests {
         let mut registers = [0_u64; 11];
         let mut at = 0_usize;
         loop {
-            let instruction = program[at];
-            let code = instruction as u8;
-            let destination = (instruction >> 8 & 0xf) as usize;
-            let source = (instruction >> 12 & 0xf) as usize;
-            let offset = (instruction >> 16) as i16;
-            let immediate = (instruction >> 32) as i32;
+            let [code, both, offset_low, offset_high, immediate @ ..] = program[at].to_le_bytes();
+            let (destination, source) = (usize::from(both & 0xf), usize::from(both >> 4));
+            let offset = usize::from(u16::from_le_bytes([offset_low, offset_high]));
+            let immediate = u64::from(u32::from_le_bytes(immediate));
             at += 1;
             match code {
                 LOAD_WORD => {
@@ -213,13 +203,11 @@ mod tests {
                     });
                 }
                 MOVE_REGISTER => registers[destination] = registers[source],
-                MOVE_IMMEDIATE => registers[destination] = immediate as u64,
-                AND_IMMEDIATE => registers[destination] &= immediate as u64,
+                MOVE_IMMEDIATE => registers[destination] = immediate,
+                AND_IMMEDIATE => registers[destination] &= immediate,
                 RIGHT_SHIFT => registers[destination] >>= immediate,
-                JUMP_NOT_EQUAL if registers[destination] != immediate as u64 => at += offset as usize,
-                JUMP_NOT_EQUAL_REGISTER if registers[destination] != registers[source] => {
-                    at += offset as usize
-                }
+                JUMP_NOT_EQUAL if registers[destination] != immediate => at += offset,
+                JUMP_NOT_EQUAL_REGISTER if registers[destination] != registers[source] => at += offset,
                 JUMP_NOT_EQUAL | JUMP_NOT_EQUAL_REGISTER => {}
                 EXIT => return registers[0] == 1,
                 other => panic!("unknown instruction {other:#x}"),

@@ -110,7 +110,9 @@ impl Cgroup {
     #[must_use]
     pub fn controller_directory(&self, controller: &str) -> Option<PathBuf> {
         let in_legacy = self.legacy.iter().find(|directory| directory.has(controller));
-        in_legacy.or(self.unified.as_ref().filter(|directory| directory.has(controller))).map(Directory::path)
+        in_legacy
+            .or_else(|| self.unified.as_ref().filter(|directory| directory.has(controller)))
+            .map(Directory::path)
     }
 
     pub(crate) fn legacy(&self) -> &[Directory] {
@@ -247,7 +249,7 @@ impl Cgroup {
         let legacy = ["pids", "devices", "freezer", "memory"]
             .iter()
             .find_map(|name| self.legacy.iter().find(|directory| directory.has(name)));
-        legacy.or(self.unified.as_ref()).or(self.legacy.first())
+        legacy.or(self.unified.as_ref()).or_else(|| self.legacy.first())
     }
 
     /// Stops all processes and waits until they stand still.

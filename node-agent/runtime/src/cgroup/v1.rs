@@ -167,7 +167,7 @@ fn set_bandwidth(directory: &Path, cpu: &LinuxCpu) -> Result<()> {
     if let Some(period) = period {
         match try_write(directory, "cpu.cfs_period_us", &period.to_string()) {
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) && quota.is_some() => {
-                period_is_set = false
+                period_is_set = false;
             }
             other => other.step(|| format!("set cpu.cfs_period_us to {period}"))?,
         }

@@ -20,7 +20,7 @@ pub(crate) struct Setting {
     pub(crate) limit: &'static str,
 }
 
-fn setting(file: impl Into<String>, value: impl ToString, limit: &'static str) -> Setting {
+fn setting(file: impl Into<String>, value: impl std::fmt::Display, limit: &'static str) -> Setting {
     Setting { file: file.into(), value: value.to_string(), limit }
 }
 
@@ -160,7 +160,7 @@ fn cpu_settings(cpu: &LinuxCpu, settings: &mut Vec<Setting>) -> Result<()> {
 pub(crate) fn weight_of_shares(shares: u64) -> u64 {
     match shares {
         0 => 0,
-        ..=2 => 1,
+        1..=2 => 1,
         262_144.. => 10_000,
         _ => {
             #[expect(clippy::cast_precision_loss, reason = "shares are below 2^18")]

@@ -96,6 +96,7 @@ impl Arguments {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn usage(error: lexopt::Error) -> RuntimeError {
     RuntimeError::InvalidSpec(error.to_string())
 }

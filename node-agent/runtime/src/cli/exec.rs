@@ -107,7 +107,7 @@ impl ExecArguments {
         for name in &self.capabilities {
             let capability: Capability = serde_json::from_value(serde_json::Value::String(name.clone()))
                 .map_err(|_| RuntimeError::InvalidSpec(format!("unknown capability {name:?}")))?;
-            let mut sets = process.capabilities().clone().unwrap_or_else(|| empty_capabilities());
+            let mut sets = process.capabilities().clone().unwrap_or_else(empty_capabilities);
             let with = |set: &Option<HashSet<Capability>>| {
                 let mut set = set.clone().unwrap_or_default();
                 set.insert(capability);
