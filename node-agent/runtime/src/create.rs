@@ -5,7 +5,7 @@
 //! 1. decide everything (`plan.rs`); open everything of the host: root, mount sources, namespaces (`HostSide`);
 //! 2. make the cgroup and set its limits, before anything runs in it;
 //! 3. clone once, into the new namespaces and the v2 cgroup; the child goes on in `init.rs`;
-//! 4. while the child mounts, move it into the v1 cgroups and set what only this side may set (limits, OOM score);
+//! 4. while the child mounts, set what only this side may set (resource limits, OOM score);
 //! 5. hooks of the runtime namespace; then the child reports that it is ready and waits at its gate.
 //!
 //! A failure at any step kills and reaps the child and removes the cgroup: nothing else exists outside the child.
@@ -88,6 +88,8 @@ pub(crate) struct HostSide {
     pub(crate) cgroups: CgroupMounts,
     pub(crate) devices: HostDevices,
     pub(crate) joined: JoinedNamespaces,
+    /// The `tasks` files of the v1 cgroups.
+    pub(crate) tasks: Vec<OwnedFd>,
 }
 
 impl HostSide {
@@ -111,6 +113,7 @@ impl HostSide {
                 HostDevices::open(&plan.devices)?
             },
             joined: plan.namespaces.open_joined()?,
+            tasks: cgroup.open_for_join()?,
         })
     }
 }
@@ -138,9 +141,8 @@ fn start_init(
     };
     drop((theirs, directory));
     let init = InitProcess { pid, pidfd };
-    let finished = visit
-        .leave()
-        .and_then(|()| init.accompany(&ours, plan, cgroup, request_subject(&request, pid), warnings));
+    let finished =
+        visit.leave().and_then(|()| init.accompany(&ours, plan, request_subject(&request, pid), warnings));
     match finished {
         Ok(terminal) => {
             let start_time = limits::start_time(pid)?;
@@ -180,7 +182,6 @@ impl InitProcess {
         &self,
         channel: &Channel,
         plan: &ContainerPlan,
-        cgroup: &Cgroup,
         subject: Subject<'_>,
         warnings: &mut Vec<Warning>,
     ) -> Result<Option<OwnedFd>> {
@@ -189,7 +190,6 @@ impl InitProcess {
             idmap::write_mappings(self.pid, uid_map, gid_map)?;
             channel.send(&Message::Continue)?;
         }
-        cgroup.join_legacy(self.pid)?;
         limits::apply(self.pid, &plan.process, warnings)?;
         // The child may have died meanwhile; then the next message says why, which sending cannot.
         let _ = channel.send(&Message::Continue);

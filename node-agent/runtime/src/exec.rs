@@ -3,7 +3,7 @@
 //! Start reading at [`exec`]. One clone: the caller enters the container's pid namespace for the moment of it (which changes only
 //! where children go), the child starts in the v2 cgroup, enters the other namespaces in one call through the init process's
 //! descriptor, and goes the same last steps as an init process (`launch.rs`): same filter, same capabilities rules, same
-//! labels. It waits until the caller has moved it into the v1 cgroups and set its limits, so no user code ever runs outside them.
+//! labels. It joins the v1 cgroups itself and waits until the caller has set its limits, so no user code ever runs outside them.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,7 +12,7 @@ use oci_spec::runtime::LinuxNamespaceType;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
-use crate::cgroup::Cgroup;
+use crate::cgroup;
 use crate::channel::{Channel, Failure, Message};
 use crate::container::{ExecProcess, ExecRequest, Keyring, Stdio, TerminalSize};
 use crate::create::protect_caller;
@@ -51,14 +51,15 @@ pub fn exec(request: &ExecRequest<'_>) -> Result<ExecProcess> {
     let (ours, theirs) = Channel::pair()?;
     let cgroup = request.container.cgroup();
     let directory = cgroup.open_for_clone()?;
+    let tasks = cgroup.open_for_join()?;
     let visit = Visit::enter_pid_namespace_of(request.container.pidfd())?;
     let clone = CloneRequest { flags: 0, cgroup: directory.as_ref().map(AsFd::as_fd) };
     let (pid, pidfd) = match sys::clone_process(clone).step(|| "create the exec process")? {
-        Cloned::Child => run(request, &plan, &proc, &theirs),
+        Cloned::Child => run(request, &plan, (&proc, &tasks), &theirs),
         Cloned::Parent { pid, pidfd } => (pid, pidfd),
     };
-    drop((theirs, directory, proc));
-    let accompanied = visit.leave().and_then(|()| accompany(&ours, pid, cgroup, &plan, &mut warnings));
+    drop((theirs, directory, tasks, proc));
+    let accompanied = visit.leave().and_then(|()| accompany(&ours, pid, &plan, &mut warnings));
     match accompanied {
         Ok(terminal) => Ok(ExecProcess { pid, pidfd, terminal, warnings }),
         Err(error) => {
@@ -114,11 +115,9 @@ fn flags_to_enter(namespaces: &NamespacePlan) -> i32 {
 fn accompany(
     channel: &Channel,
     pid: i32,
-    cgroup: &Cgroup,
     plan: &ExecPlan,
     warnings: &mut Vec<Warning>,
 ) -> Result<Option<OwnedFd>> {
-    cgroup.join_legacy(pid)?;
     limits::apply(pid, &plan.process, warnings)?;
     // The child may have died meanwhile; then the next message says why, which sending cannot.
     let _ = channel.send(&Message::Continue);
@@ -140,9 +139,12 @@ fn accompany(
 
 const FAILED: i32 = 255;
 
+/// What the child needs of the host: its procfs, and the `tasks` files of the container's v1 cgroups.
+type HostFiles<'a> = (&'a OwnedFd, &'a [OwnedFd]);
+
 /// Becomes the exec process; never returns.
-fn run(request: &ExecRequest<'_>, plan: &ExecPlan, proc: &OwnedFd, channel: &Channel) -> ! {
-    let outcome = catch_unwind(AssertUnwindSafe(|| become_process(request, plan, proc, channel)));
+fn run(request: &ExecRequest<'_>, plan: &ExecPlan, host: HostFiles<'_>, channel: &Channel) -> ! {
+    let outcome = catch_unwind(AssertUnwindSafe(|| become_process(request, plan, host, channel)));
     if let Ok(error) = outcome {
         // The caller may be gone; then there is nobody to tell.
         let _ = channel.send(&Message::Failed(Failure::from_error(error)));
@@ -153,10 +155,10 @@ fn run(request: &ExecRequest<'_>, plan: &ExecPlan, proc: &OwnedFd, channel: &Cha
 fn become_process(
     request: &ExecRequest<'_>,
     plan: &ExecPlan,
-    proc: &OwnedFd,
+    host: HostFiles<'_>,
     channel: &Channel,
 ) -> RuntimeError {
-    match prepare(request, plan, proc, channel) {
+    match prepare(request, plan, host, channel) {
         Ok(launch) => match channel.await_continue() {
             Ok(true) => match channel.send(&Message::Ready) {
                 Ok(()) => launch.execute(channel),
@@ -172,16 +174,18 @@ fn become_process(
 fn prepare<'a>(
     request: &ExecRequest<'_>,
     plan: &'a ExecPlan,
-    proc: &'a OwnedFd,
+    (proc, tasks): HostFiles<'a>,
     channel: &Channel,
 ) -> Result<Launch<'a>> {
     let container = request.container.pidfd();
     sys::reset_signals();
     stdio::connect(request.stdio)?;
-    let kept = [channel.as_fd().as_raw_fd(), proc.as_raw_fd(), container.as_raw_fd()];
+    let mut kept = vec![channel.as_fd().as_raw_fd(), proc.as_raw_fd(), container.as_raw_fd()];
+    kept.extend(tasks.iter().map(AsRawFd::as_raw_fd));
     stdio::close_all_but(&kept, request.preserved_fds)?;
     // A process that already leads a session keeps it.
     let _ = rustix::process::setsid();
+    cgroup::join(tasks)?;
     sys::setns(container, plan.namespaces).step(|| "join the namespaces of the container")?;
     if plan.joins_user_namespace {
         let (group, user) = (rustix::process::Gid::ROOT, rustix::process::Uid::ROOT);

@@ -14,6 +14,7 @@ use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
 use rustix::net::{SocketFlags, accept_with};
 
 use crate::attach::{Attacher, attach};
+use crate::cgroup;
 use crate::channel::{Channel, Failure, Message};
 use crate::container::{CreateRequest, Gate, RootSwitch};
 use crate::create::HostSide;
@@ -65,7 +66,7 @@ type InitResult = std::result::Result<(), (RuntimeError, Option<Channel>)>;
 fn become_container(context: InitContext<'_>, channel: &Channel) -> InitResult {
     let InitContext { request, plan, host, channel: original } = context;
     let kept = kept_descriptors(&request, &host, channel);
-    let HostSide { proc, null, root, mounts, cgroups, devices, joined } = host;
+    let HostSide { proc, null, root, mounts, cgroups, devices, joined, tasks } = host;
     let prepare = || -> Result<(RootDirectory, Option<OwnedFd>)> {
         drop(original);
         sys::reset_signals();
@@ -73,13 +74,21 @@ fn become_container(context: InitContext<'_>, channel: &Channel) -> InitResult {
         stdio::close_all_but(&kept, request.options.preserved_fds)?;
         // A process that already leads a session keeps it.
         let _ = rustix::process::setsid();
+        cgroup::join(&tasks)?;
+        drop(tasks);
         enter_user_namespace(plan, channel)?;
         joined.by_child.iter().try_for_each(|namespace| namespace.enter())?;
         set_names(plan)?;
         rustix::process::umask(rustix::fs::Mode::empty());
         let root = hang_root(root)?;
-        let mut setup =
-            RootSetup { plan, request: &request, root: &root, proc: &proc, channel, is_joined: false };
+        let mut setup = RootSetup {
+            plan,
+            request: &request,
+            root: &root,
+            proc: &proc,
+            channel,
+            has_late_namespaces: false,
+        };
         let terminal = setup.fill(&mounts, &cgroups, &devices)?;
         setup.leave_host()?;
         setup.protect(null)?;
@@ -112,6 +121,7 @@ fn kept_descriptors(request: &CreateRequest<'_>, host: &HostSide, channel: &Chan
     kept.extend(
         host.mounts.iter().filter_map(|mount| mount.detached.as_ref()).map(|mount| mount.fd.as_raw_fd()),
     );
+    kept.extend(host.tasks.iter().map(AsRawFd::as_raw_fd));
     kept.extend(host.cgroups.descriptors().map(|fd| fd.as_raw_fd()));
     kept.extend(host.devices.descriptors().map(|fd| fd.as_raw_fd()));
     kept.extend(host.joined.by_child.iter().map(|namespace| namespace.fd().as_raw_fd()));
@@ -173,8 +183,8 @@ struct RootSetup<'a> {
     root: &'a RootDirectory,
     proc: &'a OwnedFd,
     channel: &'a Channel,
-    /// Whether the creator has said that the process is in its cgroups.
-    is_joined: bool,
+    /// Whether the cgroup and time namespaces exist.
+    has_late_namespaces: bool,
 }
 
 impl RootSetup<'_> {
@@ -194,7 +204,7 @@ impl RootSetup<'_> {
         for mount in mounts {
             if mount.plan.kind == MountKind::Cgroup {
                 // A cgroup namespace is rooted where its maker is: first the cgroups, then the namespace, then the view.
-                self.enter_cgroup_namespace()?;
+                self.enter_late_namespaces()?;
             }
             attacher.attach(mount)?;
         }
@@ -205,7 +215,7 @@ impl RootSetup<'_> {
         // Created with the root still writable, as runc does.
         self.root.make_directories(&crate::paths::clean_absolute(Path::new(self.cwd())))?;
         attacher.finish()?;
-        self.enter_cgroup_namespace()?;
+        self.enter_late_namespaces()?;
         self.run_create_hooks()?;
         Ok(slave)
     }
@@ -214,12 +224,12 @@ impl RootSetup<'_> {
         <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(self.plan.process.cwd.as_bytes())
     }
 
-    fn enter_cgroup_namespace(&mut self) -> Result<()> {
-        if self.is_joined {
+    /// Makes the namespaces that cannot come from the clone.
+    fn enter_late_namespaces(&mut self) -> Result<()> {
+        if self.has_late_namespaces {
             return Ok(());
         }
-        self.is_joined = true;
-        await_creator(self.channel)?;
+        self.has_late_namespaces = true;
         if self.plan.namespaces.creates(LinuxNamespaceType::Cgroup) {
             sys::unshare(libc::CLONE_NEWCGROUP).step(|| "create the cgroup namespace")?;
         }
@@ -245,6 +255,8 @@ impl RootSetup<'_> {
     }
 
     fn run_create_hooks(&self) -> Result<()> {
+        // The creator has set the resource limits; it said so long ago, as a rule.
+        await_creator(self.channel)?;
         let spec = self.request.spec;
         if !hooks::of(spec, Stage::Prestart).is_empty() || !hooks::of(spec, Stage::CreateRuntime).is_empty() {
             self.channel.send(&Message::WantsRuntimeHooks)?;

@@ -225,13 +225,14 @@ impl Cgroup {
             .step(|| format!("open {}", path.display()))
     }
 
-    /// Moves a process into the v1 hierarchies; the v2 one it has been started in.
-    ///
-    /// The moves follow each other at once: the kernel waits for a grace period before the first, and spares those
-    /// that come while it is still prepared.
-    pub(crate) fn join_legacy(&self, pid: i32) -> Result<()> {
-        let pid = pid.to_string();
-        self.legacy.iter().try_for_each(|directory| files::write(&directory.path(), "cgroup.procs", &pid))
+    /// Opens the v1 hierarchies for a child that joins them itself ([`join`]); the v2 one it is started in.
+    pub(crate) fn open_for_join(&self) -> Result<Vec<OwnedFd>> {
+        let open = |directory: &Directory| {
+            let path = directory.path().join("tasks");
+            rustix::fs::open(&path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+                .step(|| format!("open {}", path.display()))
+        };
+        self.legacy.iter().map(open).collect()
     }
 
     /// Lists the processes of the cgroup and of those below it, in the caller's pid namespace.
@@ -337,6 +338,15 @@ impl Cgroup {
         }
         first_failure.map_or(Ok(()), Err)
     }
+}
+
+/// Moves the calling process, which must have one thread, into the v1 cgroups behind these descriptors.
+///
+/// Moving a process from outside through `cgroup.procs` makes the kernel wait for an RCU grace period (several
+/// milliseconds) to keep its threads together. A thread that moves itself through `tasks` needs no such wait, and one
+/// thread is all there is.
+pub(crate) fn join(tasks: &[OwnedFd]) -> Result<()> {
+    tasks.iter().try_for_each(|file| rustix::io::write(file, b"0").map(drop)).step(|| "join the cgroups")
 }
 
 fn make_directory(path: &Path) -> Result<()> {

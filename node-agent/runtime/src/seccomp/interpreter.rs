@@ -40,6 +40,7 @@ pub(crate) fn run(program: &[BpfInstruction], arch: u32, number: u32, arguments:
 
 /// Runs a call by name.
 pub(crate) fn call(program: &[BpfInstruction], arch: Arch, name: &str, arguments: &[u64]) -> u32 {
-    let number = super::syscalls::number(name, arch).unwrap_or_else(|| panic!("{name} on {arch:?}"));
+    let number = super::syscalls::find(name).and_then(|numbers| numbers.on(arch));
+    let number = number.unwrap_or_else(|| panic!("{name} on {arch:?}"));
     run(program, arch.audit_number(), number, arguments).0
 }

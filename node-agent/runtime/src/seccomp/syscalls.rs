@@ -5,18 +5,22 @@
 
 use super::arch::Arch;
 
-/// Finds the number of a system call; x32 numbers come with their bit.
-pub(crate) fn number(name: &str, arch: Arch) -> Option<u32> {
-    let index = TABLE.binary_search_by(|(known, _)| (*known).cmp(name)).ok()?;
-    let (_, numbers) = TABLE.get(index)?;
-    let number = u32::try_from(*numbers.get(arch.column())?).ok()?;
-    Some(number | arch.number_bit())
+/// The numbers of one system call on all architectures.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Numbers(&'static [i32; 5]);
+
+impl Numbers {
+    /// Gives the number on one architecture; x32 numbers come with their bit.
+    pub(crate) fn on(self, arch: Arch) -> Option<u32> {
+        let number = u32::try_from(*self.0.get(arch.column())?).ok()?;
+        Some(number | arch.number_bit())
+    }
 }
 
-/// Tells whether any architecture knows the name.
-#[cfg(test)]
-pub(crate) fn is_known(name: &str) -> bool {
-    TABLE.binary_search_by(|(known, _)| (*known).cmp(name)).is_ok()
+/// Finds a system call by name.
+pub(crate) fn find(name: &str) -> Option<Numbers> {
+    let index = TABLE.binary_search_by(|(known, _)| (*known).cmp(name)).ok()?;
+    TABLE.get(index).map(|(_, numbers)| Numbers(numbers))
 }
 
 #[rustfmt::skip]
@@ -525,7 +529,7 @@ mod tests {
             ("socketcall", Arch::X86_64, None),
             ("nonsense", Arch::X86_64, None),
         ] {
-            assert_eq!(number(name, arch), expected, "{name}");
+            assert_eq!(find(name).and_then(|numbers| numbers.on(arch)), expected, "{name}");
         }
     }
 }
