@@ -10,7 +10,7 @@ use std::thread;
 
 use ipnet::IpNet;
 use overlay_net::host::{ForwardPolicy, Management};
-use overlay_net::netns::Netns;
+use overlay_net::netns::{self, Netns};
 use overlay_net::{
     BridgeSpec, Config, DriverSpec, EndpointSpec, GatewayMode, Host, HostPorts, Icc, Masquerade, NetworkSpec,
     Protocol, PublishSpec, Reach, ResolverSpec, Sandbox, SandboxMode, SandboxSpec, SubnetSpec,
@@ -153,6 +153,11 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         self.kill_netd();
+        // A pin is busy until it is unmounted, and the directory could not be removed.
+        let pins = netns::list(&self.config.netns_dir).unwrap_or_default();
+        for pin in pins.into_iter().chain([self.neighbour.path().to_owned()]) {
+            let _ = netns::remove(&pin);
+        }
     }
 }
 
