@@ -221,6 +221,11 @@ impl Host {
         self.shared.netd.repair()
     }
 
+    /// Hangs up on netd, which ends soon after if it has nothing to do; for the daemon's orderly end.
+    pub fn disconnect_netd(&self) {
+        self.shared.netd.disconnect();
+    }
+
     /// Removes our nftables tables; for the uninstall command, when no container runs.
     pub fn remove_firewall(&self) -> Result<()> {
         self.shared.firewall.remove_tables()

@@ -87,6 +87,11 @@ impl Client {
         if link.state == State::default() { Ok(()) } else { self.connect(&mut link) }
     }
 
+    /// Ends the connection; the next change opens it again.
+    pub(crate) fn disconnect(&self) {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner).stream = None;
+    }
+
     /// Resolves when netd is needed and not there.
     pub(crate) async fn closed(&self) {
         loop {

@@ -14,21 +14,25 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, setsid};
 
 pub(crate) use client::Client;
 
+/// Long enough for a daemon that restarts.
+const IDLE_LIMIT: Duration = Duration::from_secs(10);
+
 /// Runs netd until it is told to stop; the daemon's binary calls this for `shoald netd`.
 ///
 /// `args` are the arguments after `netd`, as [`crate::host::SpawnNetd`] received them.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let Some(socket) = parse(args) else {
-        tracing::error!("usage: netd --socket PATH");
+    let Some(options) = parse(args) else {
+        tracing::error!("usage: netd --socket PATH [--idle-ms NUMBER]");
         return ExitCode::FAILURE;
     };
-    match run(&socket) {
+    match run(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "netd failed");
@@ -37,14 +41,29 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn parse(mut args: impl Iterator<Item = OsString>) -> Option<PathBuf> {
-    let flag = args.next()?;
-    let socket = args.next()?;
-    (flag == "--socket" && args.next().is_none()).then(|| PathBuf::from(socket))
+/// What the command line says.
+#[derive(Debug)]
+struct Options {
+    socket: PathBuf,
+    /// How long netd waits without work and without a daemon before it ends.
+    idle_limit: Duration,
 }
 
-fn run(socket: &Path) -> io::Result<()> {
-    let Some(_lock) = take_lock(socket)? else {
+fn parse(mut args: impl Iterator<Item = OsString>) -> Option<Options> {
+    let mut options = Options { socket: PathBuf::new(), idle_limit: IDLE_LIMIT };
+    while let Some(flag) = args.next() {
+        let value = args.next()?;
+        match flag.to_str()? {
+            "--socket" => options.socket = PathBuf::from(value),
+            "--idle-ms" => options.idle_limit = Duration::from_millis(value.to_str()?.parse().ok()?),
+            _ => return None,
+        }
+    }
+    Some(options).filter(|options| !options.socket.as_os_str().is_empty())
+}
+
+fn run(options: &Options) -> io::Result<()> {
+    let Some(_lock) = take_lock(&options.socket)? else {
         // Two daemons, or two threads of one, asked at the same time: the other process serves both.
         return Ok(());
     };
@@ -52,7 +71,7 @@ fn run(socket: &Path) -> io::Result<()> {
     let _ = setsid();
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-    tokio::task::LocalSet::new().block_on(&runtime, server::serve(socket))
+    tokio::task::LocalSet::new().block_on(&runtime, server::serve(&options.socket, options.idle_limit))
 }
 
 /// Makes this the only netd of the socket; absent when there is another.

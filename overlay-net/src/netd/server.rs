@@ -24,11 +24,9 @@ use crate::dns::records::Zones;
 use crate::dns::server::Server;
 use crate::error::NetError;
 
-/// How long netd waits without work and without a daemon before it ends.
-const IDLE_LIMIT: Duration = Duration::from_secs(10);
-
-/// Serves the control socket until told to stop. Must run inside a `LocalSet`.
-pub(super) async fn serve(path: &Path) -> io::Result<()> {
+/// Serves the control socket until told to stop, or until there has been nothing to do and nobody connected for
+/// `idle_limit`. Must run inside a `LocalSet`.
+pub(super) async fn serve(path: &Path, idle_limit: Duration) -> io::Result<()> {
     // The lock of `main` makes this the only netd, so a socket that is there belongs to a dead one.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -36,7 +34,7 @@ pub(super) async fn serve(path: &Path) -> io::Result<()> {
     }
     let listener = UnixListener::bind(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    let netd = Rc::new(Netd::new());
+    let netd = Rc::new(Netd::new(idle_limit));
     loop {
         tokio::select! {
             // Dropping an accept loses no connection: it stays in the queue.
@@ -56,6 +54,7 @@ struct Netd {
     servers: RefCell<BTreeMap<SandboxId, Server>>,
     zones: Rc<RefCell<Zones>>,
     clients: Cell<usize>,
+    idle_limit: Duration,
     ended: Notify,
 }
 
@@ -77,7 +76,7 @@ async fn serve_client(netd: Rc<Netd>, mut stream: UnixStream) {
     }
     netd.clients.set(netd.clients.get() - 1);
     drop(stream);
-    tokio::time::sleep(IDLE_LIMIT).await;
+    tokio::time::sleep(netd.idle_limit).await;
     if netd.clients.get() == 0 && netd.is_idle() {
         netd.ended.notify_one();
     }
@@ -92,12 +91,13 @@ async fn read_request(stream: &mut UnixStream) -> io::Result<Request> {
 }
 
 impl Netd {
-    fn new() -> Self {
+    fn new(idle_limit: Duration) -> Self {
         Self {
             holds: RefCell::new(Holds::new()),
             servers: RefCell::default(),
             zones: Rc::default(),
             clients: Cell::new(0),
+            idle_limit,
             ended: Notify::new(),
         }
     }

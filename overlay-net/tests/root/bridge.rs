@@ -3,7 +3,7 @@
 use overlay_net::{GatewayMode, Icc, LinkFlow, Masquerade, Protocol, Reach};
 
 use super::packets::{Place, assert_no_tcp, serve_in, serve_on_neighbour, tcp, udp};
-use super::world::{NODE, bridge_of, endpoint, in_world, ip};
+use super::world::{NODE, bridge_of, endpoint, in_world, ip, run};
 
 #[test]
 fn containers_of_one_network_reach_each_other_and_the_outside() {
@@ -94,6 +94,37 @@ fn denied_icc_separates_containers_except_for_links() {
         assert!(world.host.remove_sandbox(&linked.sandbox).is_empty());
         let next = world.container(&[(&net, &["172.20.0.4/16"])]);
         assert_no_tcp(Place::Inside(&next.netns()), "172.20.0.3:80");
+    });
+}
+
+#[test]
+fn without_br_netfilter_denied_icc_is_kept_by_the_bridge() {
+    in_world(|world| {
+        // As on a machine that has not loaded the module: bridged packets pass no firewall.
+        for key in ["iptables", "ip6tables", "arptables"] {
+            let path = format!("/proc/sys/net/bridge/bridge-nf-call-{key}");
+            let Ok(()) = std::fs::write(path, "0") else {
+                return println!("SKIPPED: no br_netfilter to hide");
+            };
+        }
+        run("mount", "-t tmpfs none /proc/sys/net/bridge");
+        let net = world.network("net", &["172.20.0.0/16", "fd00:20::/64"], |b| b.icc = Icc::Denied);
+        let a = world.container(&[(&net, &["172.20.0.2/16", "fd00:20::2/64"])]);
+        let b = world.container_with(&[(&net, &["172.20.0.3/16", "fd00:20::3/64"])], |spec| {
+            spec.publish.push(super::world::publish(80, 8080));
+        });
+        serve_in(&b, 80, "b");
+        serve_in(&b, 81, "b81");
+        assert_no_tcp(Place::Inside(&a.netns()), "172.20.0.3:80");
+        assert_no_tcp(Place::Inside(&a.netns()), "[fd00:20::3]:80");
+        assert!(tcp(Place::Inside(&a.netns()), &format!("{NODE}:8080")).unwrap().starts_with("b "));
+        assert!(tcp(Place::Inside(&b.netns()), &format!("{NODE}:8080")).unwrap().starts_with("b "));
+        let linked = world.container_with(&[(&net, &["172.20.0.4/16"])], |spec| {
+            let server = "172.20.0.3".parse().unwrap();
+            spec.endpoints[0].links.push(LinkFlow { server, port: 80, protocol: Protocol::Tcp });
+        });
+        assert_eq!(tcp(Place::Inside(&linked.netns()), "172.20.0.3:80").unwrap(), "b 172.20.0.4");
+        assert_no_tcp(Place::Inside(&linked.netns()), "172.20.0.3:81");
     });
 }
 

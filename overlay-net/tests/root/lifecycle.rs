@@ -104,14 +104,61 @@ fn a_dead_netd_is_noticed_and_replaced() {
 }
 
 #[test]
-fn netd_ends_when_there_is_nothing_to_do() {
+fn netd_ends_when_there_is_nothing_to_do_and_comes_back_when_there_is() {
     in_world(|world| {
-        let (_net, web) = web(world);
+        let (net, web) = web(world);
+        let listening =
+            || std::os::unix::net::UnixStream::connect(world.dir.path().join("netd.sock")).is_ok();
+        // With work it stays, whether or not a daemon is connected.
+        let daemon = world.restarted();
+        assert!(daemon.restore(&desired(&[&net], &[&web])).errors.is_empty());
+        drop(daemon);
+        std::thread::sleep(Duration::from_millis(200));
+        assert!(listening() && resolves(&web));
+        // Without work it stays for as long as a daemon is connected, and no longer.
         assert!(world.host.remove_sandbox(&web.sandbox).is_empty());
-        // The daemon goes away; netd waits a little for the next one.
-        world.host.restore(&Desired::default());
-        let listing = || std::os::unix::net::UnixStream::connect(world.dir.path().join("netd.sock")).is_ok();
-        assert!(listing());
+        std::thread::sleep(Duration::from_millis(200));
+        assert!(listening());
+        world.host.restore(&Desired { networks: vec![net], sandboxes: Vec::new() });
+        world.host.disconnect_netd();
+        wait_until("netd has ended", || !listening());
+        let again = world.host.ensure_sandbox(&web.spec, None).unwrap();
+        assert!(resolves(&web));
+        assert_eq!(again.published, web.sandbox.published);
+    });
+}
+
+#[test]
+fn containers_may_start_and_stop_all_at_once() {
+    in_world(|world| {
+        let net = world.network("net", &["172.20.0.0/16"], |_| {});
+        let start = |thread: u8, number: u8| {
+            let mut spec = super::world::sandbox_spec();
+            let address = format!("172.20.{thread}.{}/16", number + 1);
+            spec.endpoints.push(named(endpoint(&net, &[&address]), &["all"]));
+            spec.publish.push(PublishSpec { host_ports: HostPorts::Ephemeral, ..publish(80, 0) });
+            spec.resolver = embedded();
+            world.host.ensure_sandbox(&spec, None).unwrap()
+        };
+        let begin = Instant::now();
+        let sandboxes: Vec<_> = std::thread::scope(|scope| {
+            let workers: Vec<_> = (1..=8)
+                .map(|thread| scope.spawn(move || (0..10).map(|n| start(thread, n)).collect::<Vec<_>>()))
+                .collect();
+            workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+        });
+        println!("80 starts by 8 workers: {:?}", begin.elapsed());
+        let ports: std::collections::BTreeSet<u16> =
+            sandboxes.iter().map(|sandbox| sandbox.published[0].host.unwrap().port()).collect();
+        assert_eq!(ports.len(), 80, "every container has a port of its own");
+        std::thread::scope(|scope| {
+            for chunk in sandboxes.chunks(10) {
+                scope.spawn(move || {
+                    chunk.iter().for_each(|s| assert!(world.host.remove_sandbox(s).is_empty()))
+                });
+            }
+        });
+        assert!(!super::world::run("nft", "list map ip shoal published_any").contains("elements"));
     });
 }
 

@@ -82,6 +82,7 @@ impl World {
         let spawn = move |args: &[OsString]| {
             let child = command(env!("CARGO_BIN_EXE_overlay-netd"))
                 .args(args)
+                .args(["--idle-ms", "50"])
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .spawn()?;
