@@ -121,7 +121,7 @@ fn a_port_on_loopback_is_out_of_the_neighbours_reach() {
         // The neighbour sends packets for 127.0.0.1 to the node's hardware address, and for the container.
         let attack = || {
             std::fs::write("/proc/sys/net/ipv4/conf/eth0/route_localnet", "1").unwrap();
-            ip("route del local 127.0.0.0/8 dev lo table local");
+            ip("addr flush dev lo");
             ip(&format!("route add 127.0.0.0/8 via {NODE} dev eth0 src 192.0.2.9"));
         };
         world.neighbour.run(attack).unwrap();
@@ -136,7 +136,7 @@ fn a_port_on_loopback_is_out_of_the_neighbours_reach() {
         guest
             .run(|| {
                 std::fs::write("/proc/sys/net/ipv4/conf/eth0/route_localnet", "1").unwrap();
-                ip("route del local 127.0.0.0/8 dev lo table local");
+                ip("addr flush dev lo");
                 ip("route add 127.0.0.0/8 via 172.20.0.1 src 172.20.0.2");
             })
             .unwrap();
