@@ -4,10 +4,13 @@
 //! each such text has a test. What only one noun can say lives in that noun's own enum and is carried here unchanged.
 //! HTTP statuses are not known here.
 
+use std::sync::Arc;
+
 use registry_client::RegistryError;
 use shoal_types::ErrorKind;
 use shoal_types::image_ref::ParseImageRefError;
 
+use crate::content::ContentError;
 use crate::layers::LayerError;
 use crate::store::StoreError;
 
@@ -38,12 +41,18 @@ pub enum NodeError {
     /// The state database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Content failed.
+    #[error(transparent)]
+    Content(#[from] ContentError),
     /// A snapshot or layer failed.
     #[error(transparent)]
     Layer(#[from] LayerError),
     /// A registry failed or refused.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// Work that several waited for failed for all of them.
+    #[error(transparent)]
+    Shared(Arc<NodeError>),
     /// A rule of the engine, in Docker's words. For refusals that exist once and that nobody distinguishes by type.
     #[error("{message}")]
     Refused {
@@ -77,8 +86,10 @@ impl NodeError {
             | Self::NoSuchVolume(_) => ErrorKind::NotFound,
             Self::AmbiguousContainer(_) | Self::Reference(_) => ErrorKind::InvalidArgument,
             Self::Store(error) => error.kind(),
+            Self::Content(error) => error.kind(),
             Self::Layer(error) => error.kind(),
             Self::Registry(error) => error.kind(),
+            Self::Shared(error) => error.kind(),
             Self::Refused { kind, .. } => *kind,
             Self::NotModified => ErrorKind::NotModified,
             Self::Failed { .. } => ErrorKind::Internal,

@@ -10,6 +10,7 @@
 //! | [`store`] | the embedded database |
 //! | [`containers`] | the life of containers |
 //! | [`events`] | the event history |
+//! | [`content`] | blobs by digest |
 //! | [`images`] | images, their names and transfers |
 //! | [`layers`] | unpacked layers and the writable layers of containers |
 //! | [`networks`] | networks, addresses, who is connected |
@@ -19,6 +20,7 @@
 
 pub mod api;
 pub mod containers;
+pub mod content;
 pub mod error;
 pub mod events;
 pub mod images;

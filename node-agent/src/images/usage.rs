@@ -4,11 +4,13 @@
 //! them again, before anything is removed.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use shoal_types::{ContainerId, Digest, ImageId};
 
-use super::ImageStore;
+use super::holds::{Hold, Item};
+use super::tree::ImageTree;
+use super::{ImageStore, Shared};
 
 /// How a container uses an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,33 +38,33 @@ pub enum ContainerUse {
 #[derive(Debug, Default)]
 pub(super) struct Users {
     containers: Mutex<BTreeMap<ContainerId, Vec<ImageUse>>>,
-    leases: Arc<Mutex<BTreeMap<ImageId, usize>>>,
 }
 
-/// Keeps an image from being removed as long as it lives.
+/// Keeps the content and the layers of an image on disk as long as it lives, even if the image is removed.
 #[derive(Debug)]
 pub struct Lease {
-    image: ImageId,
-    leases: Arc<Mutex<BTreeMap<ImageId, usize>>>,
+    _hold: Hold,
 }
 
 impl Users {
-    pub(super) fn lease(&self, image: ImageId) -> Lease {
-        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
-        *leases.entry(image).or_default() += 1;
-        Lease { image, leases: Arc::clone(&self.leases) }
+    /// The first container for which `test` holds of one of its uses, in the order of their ids.
+    pub(super) fn first(&self, test: impl Fn(&ImageUse) -> bool) -> Option<ContainerId> {
+        self.lock().iter().find(|(_, uses)| uses.iter().any(&test)).map(|(container, _)| *container)
     }
-}
 
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = leases.get_mut(&self.image) {
-            *count -= 1;
-            if *count == 0 {
-                leases.remove(&self.image);
-            }
-        }
+    /// The containers that run a manifest.
+    pub(super) fn of_manifest(&self, manifest: &Digest) -> Vec<ContainerId> {
+        let runs = |uses: &&Vec<ImageUse>| uses.first().is_some_and(|first| first.manifest == *manifest);
+        self.lock().iter().filter(|(_, uses)| runs(uses)).map(|(container, _)| *container).collect()
+    }
+
+    /// Every use of every container.
+    pub(super) fn all(&self) -> Vec<ImageUse> {
+        self.lock().values().flatten().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ContainerId, Vec<ImageUse>>> {
+        self.containers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -70,16 +72,20 @@ impl ImageStore {
     /// Registers the images that a container uses, replacing what was registered for it: its own image, then those that
     /// it mounts. Called at creation, at each start and stop, and at boot.
     pub fn use_by(&self, container: ContainerId, uses: Vec<ImageUse>) {
-        self.shared.users.containers.lock().unwrap_or_else(PoisonError::into_inner).insert(container, uses);
+        self.shared.users.lock().insert(container, uses);
     }
 
     /// Forgets a container.
     pub fn release(&self, container: &ContainerId) {
-        self.shared.users.containers.lock().unwrap_or_else(PoisonError::into_inner).remove(container);
+        self.shared.users.lock().remove(container);
     }
+}
 
-    /// Keeps an image until the lease is dropped.
-    pub fn lease(&self, image: ImageId) -> Lease {
-        self.shared.users.lease(image)
+impl Shared {
+    /// Keeps what an image consists of on disk.
+    pub(super) fn lease(&self, tree: &ImageTree) -> Lease {
+        let blobs = tree.blobs().into_iter().map(Item::Blob);
+        let chains = tree.chains().into_iter().map(Item::Layer);
+        Lease { _hold: self.holds.hold(blobs.chain(chains)) }
     }
 }

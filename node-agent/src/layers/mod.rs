@@ -53,9 +53,9 @@ pub const MAX_LAYERS: usize = 499;
 
 /// Keeps snapshots. Every method blocks (it makes and removes directories) and is called on a blocking thread.
 ///
-/// A container lives like this. `prepare` makes a writable directory on top of a committed snapshot and adds the
-/// record of it to the caller's [`Batch`], so that container and snapshot become durable together or not at all. At
-/// every start the caller asks for the [`Stack`] again, because directories may have moved since the daemon was last
+/// A container lives like this. `prepare` makes a writable directory on top of a committed snapshot and returns the
+/// record of it as a [`Batch`], which the caller commits together with its own, so that container and snapshot become
+/// durable together or not at all. At every start the caller asks for the [`Stack`] again, because directories may have moved since the daemon was last
 /// started, and hands it to the runtime, which mounts it. `usage` tells what the container wrote. `remove` takes all of
 /// it away.
 ///
@@ -66,13 +66,12 @@ pub const MAX_LAYERS: usize = 499;
 /// Every operation can be repeated. Removing what is not there succeeds; preparing what is there fails with
 /// [`LayerError::Exists`].
 pub trait Snapshotter: Send + Sync + fmt::Debug {
-    /// Makes an active snapshot on top of `parent` and adds its record to `batch`.
+    /// Makes an active snapshot on top of `parent`. It is there for good when the batch is committed.
     fn prepare(
         &self,
         key: &SnapshotKey,
         parent: Option<ChainId>,
         purpose: Purpose,
-        batch: Batch,
     ) -> Result<(Stack, Batch), LayerError>;
 
     /// The directories of an active snapshot, to be mounted now. Not to be kept across restarts of the daemon.
@@ -81,19 +80,19 @@ pub trait Snapshotter: Send + Sync + fmt::Debug {
     /// The directories of a committed snapshot and its parents, topmost first; empty for `None`.
     fn lowers(&self, chain: Option<ChainId>) -> Result<Vec<PathBuf>, LayerError>;
 
-    /// Turns an active snapshot into the committed one of this chain id and adds the change to `batch`. If that chain is
-    /// there already, the active snapshot is removed and the existing one stays.
+    /// Turns an active snapshot into the committed one of this chain id, on top of `parent`, which is committed. If that
+    /// chain is there already, the active snapshot is removed and the existing one stays.
     fn commit(
         &self,
         key: &SnapshotKey,
         chain: ChainId,
+        parent: Option<ChainId>,
         usage: Usage,
-        batch: Batch,
     ) -> Result<Batch, LayerError>;
 
-    /// Takes a snapshot away and adds the deletion of its record to `batch`. A committed one that others stand on is
-    /// refused with [`LayerError::InUse`]. The space is freed in the background.
-    fn remove(&self, name: &SnapshotName, batch: Batch) -> Result<Batch, LayerError>;
+    /// Takes a snapshot away; the batch deletes its record. A committed one that others stand on is refused with
+    /// [`LayerError::InUse`]. The space is freed in the background.
+    fn remove(&self, name: &SnapshotName) -> Result<Batch, LayerError>;
 
     /// What a snapshot holds beyond its parents. Walks the directories of an active one.
     fn usage(&self, name: &SnapshotName) -> Result<Usage, LayerError>;
@@ -104,8 +103,8 @@ pub trait Snapshotter: Send + Sync + fmt::Debug {
     /// All snapshots, ordered by name.
     fn list(&self) -> Vec<(SnapshotName, Snapshot)>;
 
-    /// Makes the content of all snapshots committed so far safe from a power loss and adds that fact to `batch`.
-    fn sync(&self, batch: Batch) -> Result<Batch, LayerError>;
+    /// Makes the content of all snapshots committed so far safe from a power loss; the batch records that.
+    fn sync(&self) -> Result<Batch, LayerError>;
 }
 
 /// The name of an active snapshot, chosen by its owner: a container's id, or the name of a job.

@@ -1,7 +1,7 @@
 //! Snapshots as directories for overlayfs.
 //!
-//! Start reading at [`Overlayfs`]. The table in memory is the truth while the daemon runs; the caller's batches make it
-//! durable. Directories are numbered and never reused within a run. What is removed is renamed into the trash first, so
+//! Start reading at [`Overlayfs`]. The table in memory is the truth while the daemon runs; the batches that are returned make
+//! it durable. Directories are numbered and never reused within a run. What is removed is renamed into the trash first, so
 //! that a crash leaves either the snapshot or trash. This module makes no mount.
 
 use std::collections::BTreeMap;
@@ -130,7 +130,6 @@ impl Snapshotter for Overlayfs {
         key: &SnapshotKey,
         parent: Option<ChainId>,
         purpose: Purpose,
-        batch: Batch,
     ) -> Result<(Stack, Batch), LayerError> {
         let name = SnapshotName::Active(key.clone());
         let below = self.lowers(parent)?;
@@ -152,7 +151,7 @@ impl Snapshotter for Overlayfs {
         };
         let made = make_dirs(&self.place(record.dir), below.first(), purpose)
             .and_then(|()| self.active_stack(&record))
-            .and_then(|stack| Ok((stack, batch.put(name.to_string(), &record)?)));
+            .and_then(|stack| Ok((stack, Batch::new().put(name.to_string(), &record)?)));
         if made.is_err() {
             self.table().snapshots.remove(&name);
             let _ = self.discard(&self.place(record.dir));
@@ -183,31 +182,30 @@ impl Snapshotter for Overlayfs {
         Ok(dirs)
     }
 
-    fn commit(
-        &self,
-        key: &SnapshotKey,
-        chain: ChainId,
-        usage: Usage,
-        batch: Batch,
-    ) -> Result<Batch, LayerError> {
+    fn commit(&self, key: &SnapshotKey, chain: ChainId, usage: Usage) -> Result<Batch, LayerError> {
         let active = SnapshotName::Active(key.clone());
         let name = SnapshotName::Committed(chain);
         let mut table = self.table();
+        if let Some(parent) = parent.map(SnapshotName::Committed).filter(|parent| !table.snapshots.contains_key(parent)) {
+            return Err(LayerError::NoSuchSnapshot(parent.to_string()));
+        }
         if table.snapshots.contains_key(&name) {
             drop(table);
-            return self.remove(&active, batch);
+            return self.remove(&active);
         }
         let mut record =
             table.snapshots.remove(&active).ok_or_else(|| LayerError::NoSuchSnapshot(active.to_string()))?;
         record.created = Timestamp::now();
+        record.parent = parent;
         record.usage = Some((usage.bytes, usage.inodes));
         record.unsynced_since_boot = Some(self.boot_id.clone());
-        let batch = batch.delete::<SnapshotRecord>(active.to_string()).put(name.to_string(), &record)?;
+        let batch =
+            Batch::new().delete::<SnapshotRecord>(active.to_string()).put(name.to_string(), &record)?;
         table.snapshots.insert(name, record);
         Ok(batch)
     }
 
-    fn remove(&self, name: &SnapshotName, batch: Batch) -> Result<Batch, LayerError> {
+    fn remove(&self, name: &SnapshotName) -> Result<Batch, LayerError> {
         let removed = {
             let mut table = self.table();
             if let SnapshotName::Committed(chain) = name
@@ -220,7 +218,7 @@ impl Snapshotter for Overlayfs {
         if let Some(record) = removed {
             self.discard(&self.place(record.dir))?;
         }
-        Ok(batch.delete::<SnapshotRecord>(name.to_string()))
+        Ok(Batch::new().delete::<SnapshotRecord>(name.to_string()))
     }
 
     fn usage(&self, name: &SnapshotName) -> Result<Usage, LayerError> {
@@ -240,7 +238,7 @@ impl Snapshotter for Overlayfs {
         self.table().snapshots.iter().map(|(name, record)| (name.clone(), snapshot(record))).collect()
     }
 
-    fn sync(&self, batch: Batch) -> Result<Batch, LayerError> {
+    fn sync(&self) -> Result<Batch, LayerError> {
         let unsynced: Vec<SnapshotName> = self
             .table()
             .snapshots
@@ -249,12 +247,12 @@ impl Snapshotter for Overlayfs {
             .map(|(name, _)| name.clone())
             .collect();
         if unsynced.is_empty() {
-            return Ok(batch);
+            return Ok(Batch::new());
         }
         let dir = fs::File::open(&self.root).map_err(LayerError::io("open", &self.root))?;
         rustix::fs::syncfs(&dir).map_err(LayerError::io("write to disk all of", &self.root))?;
         let mut table = self.table();
-        unsynced.into_iter().try_fold(batch, |batch, name| match table.snapshots.get_mut(&name) {
+        unsynced.into_iter().try_fold(Batch::new(), |batch, name| match table.snapshots.get_mut(&name) {
             Some(record) => {
                 record.unsynced_since_boot = None;
                 Ok(batch.put(name.to_string(), record)?)

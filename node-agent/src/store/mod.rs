@@ -9,7 +9,8 @@
 //! │               "engine-id"         -> identity of this daemon
 //! ├── containers  <container id>      -> containers::record   spec, requested, state, endpoints, mounts
 //! ├── images      <image reference>   -> images::record       name -> target descriptor, when tagged
-//! ├── targets     <digest>            -> images::record       target: kept although no name points to it, labels
+//! ├── targets     <digest>            -> images::record       an image, named or not: where else its content is
+//! ├── garbage     <digest>            -> images::garbage      what a removed image left, until it is swept up
 //! ├── snapshots   <chain id | key>    -> layers::record       committed layer or active snapshot, parent, size
 //! ├── networks    <network id>        -> networks::record     spec with pools filled in, created
 //! ├── volumes     <volume name>       -> volumes::record      spec, driver, created, anonymous
@@ -154,6 +155,12 @@ impl Batch {
     /// Takes a record away; one that is not there is not missed.
     pub fn delete<R: Record>(mut self, key: impl Into<String>) -> Self {
         self.changes.push(Change::Delete { table: R::TABLE, key: key.into() });
+        self
+    }
+
+    /// Adds the changes of another batch, after those of this one.
+    pub fn and(mut self, other: Self) -> Self {
+        self.changes.extend(other.changes);
         self
     }
 
