@@ -107,7 +107,8 @@ impl Shared {
     pub(super) fn join_layer(self: &Arc<Self>, plan: &Arc<LayerPlan>, layer_idx: usize) -> LayerTicket {
         let layer = &plan.layers[layer_idx];
         let (shared, plan) = (Arc::clone(self), Arc::clone(plan));
-        let start = if shared.has_layer(layer) { LayerPhase::AlreadyExists } else { LayerPhase::PullingFsLayer };
+        let start =
+            if shared.has_layer(layer) { LayerPhase::AlreadyExists } else { LayerPhase::PullingFsLayer };
         self.layers.join((layer.chain, layer.blob.digest), start, move |reporter| {
             // Boxed because a layer waits for the one below, which is the same future.
             let work: std::pin::Pin<Box<dyn Future<Output = _> + Send>> =
@@ -180,8 +181,10 @@ impl Shared {
                 if checked.is_err() {
                     // The blob is what the manifest says, but nobody can use it.
                     let digest = layer.blob.digest;
-                    self.block("remove a layer that is refused", move |shared| Ok(shared.content.remove(digest)?))
-                        .await?;
+                    self.block("remove a layer that is refused", move |shared| {
+                        Ok(shared.content.remove(digest)?)
+                    })
+                    .await?;
                 }
                 Ok(Some((staged, checked?)))
             }
@@ -196,7 +199,8 @@ impl Shared {
         reporter: &Reporter<LayerPhase>,
     ) -> Result<(Staged, Unpacked), NodeError> {
         // Each takes two processors or so.
-        let _turn = self.unpacking.acquire().await.map_err(|source| NodeError::failed("unpack a layer", source))?;
+        let _turn =
+            self.unpacking.acquire().await.map_err(|source| NodeError::failed("unpack a layer", source))?;
         let staged = self.stage().await?;
         let (dir, layer, reporter) = (staged.dir.clone(), layer.clone(), reporter.clone());
         let unpacked = self
@@ -229,7 +233,7 @@ impl Shared {
     /// because what is visible in memory must become durable.
     async fn commit_layer_dir(
         self: &Arc<Self>,
-        mut staged: Staged,
+        staged: Staged,
         unpacked: Unpacked,
         chain: ChainId,
         parent: Option<ChainId>,
@@ -244,7 +248,7 @@ impl Shared {
                     Ok(shared.snapshots.commit(&key, chain, parent, usage)?)
                 })
                 .await?;
-            staged.is_committed = true;
+            staged.keep();
             shared.store.commit(batch).await?;
             shared.plan_sync();
             Ok(())
@@ -256,9 +260,8 @@ impl Shared {
     pub(super) async fn repair_layers(self: &Arc<Self>) {
         let snapshots = self.snapshots.list();
         let parents = snapshots.iter().filter_map(|(_, snapshot)| snapshot.parent);
-        let missing: BTreeSet<ChainId> = parents
-            .filter(|chain| self.snapshots.stat(&SnapshotName::Committed(*chain)).is_none())
-            .collect();
+        let missing: BTreeSet<ChainId> =
+            parents.filter(|chain| self.snapshots.stat(&SnapshotName::Committed(*chain)).is_none()).collect();
         for chain in missing {
             let plan = self.plan_for(chain);
             let repaired = match plan {
@@ -275,10 +278,19 @@ impl Shared {
     fn plan_for(&self, chain: ChainId) -> Option<(Arc<LayerPlan>, usize)> {
         let catalog = self.catalog();
         let parts = catalog.targets().flat_map(|(_, target)| &target.tree.parts);
-        parts.filter_map(|part| part.manifest.as_ref().zip(part.facts.as_ref())).find_map(|(manifest, facts)| {
-            let layer_idx = facts.chains.iter().position(|known| *known == chain)?;
-            Some((LayerPlan::new(&manifest.layers, facts, None).ok()?, layer_idx))
-        })
+        parts.filter_map(|part| part.manifest.as_ref().zip(part.facts.as_ref())).find_map(
+            |(manifest, facts)| {
+                let layer_idx = facts.chains.iter().position(|known| *known == chain)?;
+                Some((LayerPlan::new(&manifest.layers, facts, None).ok()?, layer_idx))
+            },
+        )
+    }
+}
+
+impl Staged {
+    /// It has a name now.
+    fn keep(mut self) {
+        self.is_committed = true;
     }
 }
 

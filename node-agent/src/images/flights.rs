@@ -150,7 +150,9 @@ impl<K: Eq + Hash + Clone + Send + 'static, P: Clone + Send + Sync + 'static> Ti
 impl<K: Eq + Hash + Clone + Send + 'static, P: Clone + Send + Sync + 'static> Drop for Ticket<K, P> {
     fn drop(&mut self) {
         let mut running = lock(&self.running);
-        let Some(flight) = running.get_mut(&self.key).filter(|flight| flight.number == self.number) else { return };
+        let Some(flight) = running.get_mut(&self.key).filter(|flight| flight.number == self.number) else {
+            return;
+        };
         flight.n_riders -= 1;
         if flight.n_riders == 0 {
             flight.abort.abort();

@@ -130,7 +130,9 @@ impl ImageStore {
             users: usage::Users::default(),
             holds: holds::Holds::default(),
             layers: flights::Flights::default(),
-            unpacking: tokio::sync::Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
+            unpacking: tokio::sync::Semaphore::new(
+                std::thread::available_parallelism().map_or(1, NonZero::get),
+            ),
             next_stage: AtomicU64::new(0),
             is_pruning: AtomicBool::new(false),
             is_sync_planned: AtomicBool::new(false),

@@ -37,7 +37,8 @@ pub(super) async fn pull(shared: Arc<Shared>, request: PullRequest, out: Out) ->
     }
     let repository = shared.registries.repository(&reference, credentials.unwrap_or_default());
     let is_named = reference.tag().is_some() || reference.digest().is_some();
-    let references = if is_named { vec![reference.clone()] } else { all_tags(&repository, &reference).await? };
+    let references =
+        if is_named { vec![reference.clone()] } else { all_tags(&repository, &reference).await? };
     let mut news = News::None;
     for reference in &references {
         news = news.max(pull_one(&shared, &repository, reference, platform.as_ref(), &out).await?);
@@ -63,7 +64,8 @@ async fn pull_one(
     let held = hold_documents(shared, &resolved);
     let (plan, facts, was_here) = fetch_documents(shared, repository, &resolved).await?;
     check_platform(&facts, platform, reference)?;
-    out.tell(Progress::PullingFrom { repository: reference.path().to_owned(), tag: target.to_string() }).await?;
+    out.tell(Progress::PullingFrom { repository: reference.path().to_owned(), tag: target.to_string() })
+        .await?;
     let _layers = shared.holds.hold(plan.items());
     fetch_layers(shared, &plan, out).await?;
 
@@ -71,7 +73,9 @@ async fn pull_one(
     let media_type = resolved.target().descriptor.media_type.clone();
     let mut record = TargetRecord::new(&media_type, resolved.target().descriptor.size);
     record.sources.insert(reference.full_name());
-    let tree = shared.block("read an image", move |shared| ImageTree::read(&shared.content, id, &media_type)).await?;
+    let tree = shared
+        .block("read an image", move |shared| ImageTree::read(&shared.content, id, &media_type))
+        .await?;
     // A digest names the image by itself; a tag beside it is not kept, as in Docker.
     let name = match reference.digest() {
         Some(digest) => reference.with_digest(digest),
@@ -105,7 +109,8 @@ fn image_manifest(resolved: &ResolvedImage) -> Result<registry_client::ImageMani
 }
 
 fn hold_documents(shared: &Shared, resolved: &ResolvedImage) -> Hold {
-    let documents = resolved.indexes.iter().chain([&resolved.manifest]).map(registry_client::Manifest::digest);
+    let documents =
+        resolved.indexes.iter().chain([&resolved.manifest]).map(registry_client::Manifest::digest);
     let config = resolved.manifest.as_image().map(|image| image.config.digest);
     shared.holds.hold(documents.chain(config).map(Item::Blob))
 }

@@ -4,8 +4,8 @@
 //! through a bounded channel. What was written when the download stops, however it stops, is a valid prefix. The
 //! unpacker of a resumed layer reads the prefix from the file first.
 
-use std::io::{self, Read, Write as _};
 use std::fs::File;
+use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -113,7 +113,8 @@ impl BlobSink for LayerSink {
         self.send(Message::End).await?;
         self.unpacked = self.stop().await?;
         let partial = Arc::clone(&self.partial);
-        let committed = tokio::task::spawn_blocking(move || partial.commit_verified().map_err(io::Error::other));
+        let committed =
+            tokio::task::spawn_blocking(move || partial.commit_verified().map_err(io::Error::other));
         committed.await.map_err(io::Error::other)?
     }
 
@@ -149,7 +150,8 @@ fn work(
 ) -> io::Result<Option<Result<Unpacked, LayerError>>> {
     let kept = partial.length();
     let prefix = if kept > 0 && stage.is_some() { Some(partial.open_prefix()?.take(kept)) } else { None };
-    let mut intake = Intake { prefix, file: partial.append()?, chunks, current: Bytes::new(), state: Intaking::Open };
+    let mut intake =
+        Intake { prefix, file: partial.append()?, chunks, current: Bytes::new(), state: Intaking::Open };
     let unpacked = stage.map(|stage| unpack(&mut intake, stage, Limits::default()));
     io::copy(&mut intake, &mut io::sink())?;
     Ok(unpacked)
@@ -188,7 +190,9 @@ impl Read for Intake {
                     self.current = chunk;
                 }
                 Some(Message::End) => self.state = Intaking::Ended,
-                None => return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the download was given up")),
+                None => {
+                    return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the download was given up"));
+                }
             }
         }
         let n = self.current.as_ref().read(buffer)?;

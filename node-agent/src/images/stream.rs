@@ -50,13 +50,18 @@ impl Out {
                 State::Done(outcome) => {
                     outcome.map_err(NodeError::Shared)?;
                     // The last phases may have been too quick to be seen.
-                    let last = if told == Some(LayerPhase::AlreadyExists) { None } else { Some(LayerPhase::PullComplete) };
+                    let last = if told == Some(LayerPhase::AlreadyExists) {
+                        None
+                    } else {
+                        Some(LayerPhase::PullComplete)
+                    };
                     return self.catch_up(id, &mut told, last).await;
                 }
                 State::Progress(phase) => {
                     let counts = matches!(phase, LayerPhase::Downloading(..) | LayerPhase::Extracting(..));
                     let is_same_kind = told.as_ref().is_some_and(|told| rank(told) == rank(&phase));
-                    let next = told_at.map(|told_at| told_at + INTERVAL).filter(|next| *next > Instant::now());
+                    let next =
+                        told_at.map(|told_at| told_at + INTERVAL).filter(|next| *next > Instant::now());
                     match next {
                         Some(next) if counts && is_same_kind => {
                             // Neither arm loses anything: the state is looked at again.
@@ -89,7 +94,9 @@ impl Out {
         if rank(&phase) < before || told.as_ref() == Some(&phase) {
             return Ok(());
         }
-        for milestone in [LayerPhase::PullingFsLayer, LayerPhase::VerifyingChecksum, LayerPhase::DownloadComplete] {
+        for milestone in
+            [LayerPhase::PullingFsLayer, LayerPhase::VerifyingChecksum, LayerPhase::DownloadComplete]
+        {
             let is_download = rank(&milestone) == 1 || matches!(told, Some(LayerPhase::Downloading(..)));
             if is_download && (before + 1..rank(&phase)).contains(&rank(&milestone)) {
                 self.tell_layer(id, milestone).await?;

@@ -182,11 +182,19 @@ impl Snapshotter for Overlayfs {
         Ok(dirs)
     }
 
-    fn commit(&self, key: &SnapshotKey, chain: ChainId, usage: Usage) -> Result<Batch, LayerError> {
+    fn commit(
+        &self,
+        key: &SnapshotKey,
+        chain: ChainId,
+        parent: Option<ChainId>,
+        usage: Usage,
+    ) -> Result<Batch, LayerError> {
         let active = SnapshotName::Active(key.clone());
         let name = SnapshotName::Committed(chain);
         let mut table = self.table();
-        if let Some(parent) = parent.map(SnapshotName::Committed).filter(|parent| !table.snapshots.contains_key(parent)) {
+        if let Some(parent) =
+            parent.map(SnapshotName::Committed).filter(|parent| !table.snapshots.contains_key(parent))
+        {
             return Err(LayerError::NoSuchSnapshot(parent.to_string()));
         }
         if table.snapshots.contains_key(&name) {
