@@ -138,6 +138,7 @@ impl Directory {
         Ok(Endpoint {
             role: plan.role,
             authority: plan.authority,
+            ping_path: if plan.root.ends_with("/v1") { "_ping" } else { "" },
             root: plan.root,
             schemes,
             identity,
@@ -196,6 +197,8 @@ pub(crate) struct Endpoint {
     pub(crate) role: Role,
     pub(crate) authority: http::uri::Authority,
     root: String,
+    /// What is asked for below the root to see whether somebody is there.
+    ping_path: &'static str,
     /// In the order in which they are tried.
     schemes: Vec<Scheme>,
     pub(crate) identity: Identity,
@@ -307,14 +310,25 @@ impl Endpoint {
     /// The address of the API. The first call asks for it, as dockerd's ping does, and so finds out the scheme and what
     /// the registry wants to see.
     pub(crate) async fn base(&self) -> Result<&Uri, RegistryError> {
+        self.contact().await.map_err(|attempts| {
+            let address = self.authority.as_str();
+            let last = attempts.into_iter().next_back();
+            last.unwrap_or_else(|| {
+                RegistryError::InvalidRequest(format!("invalid registry address {address:?}"))
+            })
+        })
+    }
+
+    /// As [`Endpoint::base`], with the failures of all schemes that were tried.
+    pub(crate) async fn contact(&self) -> Result<&Uri, Vec<RegistryError>> {
         self.base.get_or_try_init(|| self.ping()).await
     }
 
-    async fn ping(&self) -> Result<Uri, RegistryError> {
-        let mut last =
-            RegistryError::InvalidRequest(format!("invalid registry address {:?}", self.authority.as_str()));
+    async fn ping(&self) -> Result<Uri, Vec<RegistryError>> {
+        let mut attempts = Vec::new();
         for scheme in &self.schemes {
-            let Some(uri) = build(scheme, &self.authority, &format!("{}/", self.root)) else { continue };
+            let path = format!("{}/{}", self.root, self.ping_path);
+            let Some(uri) = build(scheme, &self.authority, &path) else { continue };
             match self.transport.send(Request::new(Method::GET, uri.clone())).await {
                 Ok(mut response) => {
                     if response.status() == StatusCode::UNAUTHORIZED {
@@ -322,15 +336,16 @@ impl Endpoint {
                     }
                     // Whatever the body says, somebody who speaks HTTP is there.
                     let _ = response.read_at_most(MAX_PING_BODY).await;
-                    return Ok(uri);
+                    let base = build(scheme, &self.authority, &format!("{}/", self.root));
+                    return base.ok_or(attempts);
                 }
                 Err(error) => {
                     tracing::debug!(endpoint = %uri, error = %error, "no answer from a registry endpoint");
-                    last = error;
+                    attempts.push(error);
                 }
             }
         }
-        Err(last)
+        Err(attempts)
     }
 
     fn learn(&self, wanted: Vec<Challenge>) {

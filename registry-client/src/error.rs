@@ -73,12 +73,10 @@ pub enum RegistryError {
     #[error("received unexpected HTTP status: {0}")]
     UnexpectedStatus(http::StatusCode),
     /// The registry or token server wants a name and password, and there are none.
-    #[error("{method} \"{url}\": no basic auth credentials")]
+    #[error("{request}no basic auth credentials")]
     NoBasicCredentials {
-        /// Method in Go's capitalisation.
-        method: &'static str,
-        /// Address without credentials.
-        url: String,
+        /// `Get "https://…": `, or nothing for a push, where dockerd leaves it out.
+        request: String,
     },
     /// The credentials are wrong. `docker login` shows this text.
     #[error("{method} \"{url}\": {refusal}")]
@@ -98,6 +96,9 @@ pub enum RegistryError {
         /// What was answered.
         status: http::StatusCode,
     },
+    /// Nobody answers where the first version of the API, which searches use, should be.
+    #[error("invalid registry endpoint {0}")]
+    SearchEndpoint(String),
     /// A search was answered with something else than results.
     #[error("unexpected status code {0}")]
     SearchStatus(u16),
@@ -286,6 +287,7 @@ impl RegistryError {
             Self::Unauthorized { .. } => ErrorKind::Unauthorized,
             Self::Refused(refusal) => match refusal.code.as_str() {
                 "UNAUTHORIZED" => ErrorKind::Unauthorized,
+                "MANIFEST_UNKNOWN" | "NAME_UNKNOWN" | "BLOB_UNKNOWN" => ErrorKind::NotFound,
                 "DENIED" => ErrorKind::Forbidden,
                 "TOOMANYREQUESTS" | "UNAVAILABLE" => ErrorKind::Unavailable,
                 "NAME_INVALID" | "TAG_INVALID" | "MANIFEST_INVALID" => ErrorKind::InvalidArgument,
@@ -295,11 +297,9 @@ impl RegistryError {
             Self::Manifest(_) | Self::Schema1 { .. } | Self::Config(_) | Self::InvalidRequest(_) => {
                 ErrorKind::InvalidArgument
             }
-            Self::LoginStatus { status, .. } if *status == http::StatusCode::UNAUTHORIZED => {
-                ErrorKind::Unauthorized
-            }
             Self::UnexpectedStatus(_)
             | Self::LoginStatus { .. }
+            | Self::SearchEndpoint(_)
             | Self::SearchStatus(_)
             | Self::NoBasicCredentials { .. }
             | Self::PlaintextCredentials(_)

@@ -169,7 +169,7 @@ mod tests {
     fn shown(domain: &str, purpose: Purpose) -> Vec<String> {
         let plans = plan(&config(), domain, purpose).unwrap();
         let line = |it: EndpointPlan| {
-            let scheme = it.scheme.map_or("*".to_owned(), |scheme| scheme.to_string());
+            let scheme = it.scheme.map_or_else(|| "*".to_owned(), |scheme| scheme.to_string());
             format!("{:?} {scheme}://{}{} {:?}", it.role, it.authority, it.root, it.security)
         };
         plans.into_iter().map(line).collect()

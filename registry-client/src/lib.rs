@@ -9,6 +9,7 @@
 //! pulled at the same time as what: sharing one download between two pulls is the engine's business.
 
 mod auth;
+mod blob;
 mod client;
 mod config;
 mod credentials;

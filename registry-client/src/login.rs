@@ -64,6 +64,7 @@ impl Client {
         let directory = self.directory();
         let (domain, term) = split_term(&query.term);
         let endpoint = index_endpoint(&directory, domain).await?;
+        endpoint.contact().await.map_err(|attempts| invalid_endpoint(&endpoint, &attempts))?;
         search_at(&directory, &endpoint, &Search { term, limit, credentials })
             .await
             .map_err(|failure| failure.error)
@@ -184,6 +185,23 @@ async fn search_at(
     let mut results = answer.results.unwrap_or_default();
     results.truncate(usize::try_from(search.limit).unwrap_or(usize::MAX));
     Ok(results)
+}
+
+/// dockerd's texts, with its advice for a registry that is held to be secure.
+fn invalid_endpoint(endpoint: &Endpoint, attempts: &[RegistryError]) -> RegistryError {
+    let host = endpoint.authority.as_str();
+    RegistryError::SearchEndpoint(match attempts {
+        [secure, plain, ..] => {
+            format!("\"http://{host}/v1/\". HTTPS attempt: {secure}. HTTP attempt: {plain}")
+        }
+        [only] => format!(
+            "https://{host}/v1/: {only}. If this private registry supports only HTTP or HTTPS with an unknown CA \
+             certificate, add `--insecure-registry {host}` to the daemon's arguments. In the case of HTTPS, if you have \
+             access to the registry's CA certificate, no need for the flag; place the CA certificate at \
+             /etc/docker/certs.d/{host}/ca.crt"
+        ),
+        [] => format!("{host:?}"),
+    })
 }
 
 fn no_endpoint(domain: &str) -> RegistryError {

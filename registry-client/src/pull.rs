@@ -1,15 +1,18 @@
 //! Downloading one blob: over any number of connections and endpoints, verified, in order.
 //!
-//! Start reading at [`Repository::fetch_blob`]; [`Download::run`] is the loop and [`Download::attempt`] one connection.
-//! Whatever breaks, the bytes that the sink has are kept and the next attempt asks for the rest. Only a wrong digest
-//! throws them away. What an attempt costs and when the next one starts is `retry.rs`; unpacking is the sink's.
+//! Start reading at [`Repository::fetch_blob`]; [`Download::run`] is the loop and [`Download::attempt`] one try. Whatever
+//! breaks, the bytes that the sink has are kept and the next attempt asks for the rest. Only a wrong digest throws them
+//! away. Asking for a blob or a part of it is `blob.rs`; what an attempt costs and when the next one starts is
+//! `retry.rs`; unpacking is the sink's.
 
 use std::sync::Arc;
 
-use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, RANGE};
-use http::{HeaderValue, Method, StatusCode};
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use http::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::blob::{BlobRequest, Interruption, Opened, Ranges, parts_of};
 use crate::client::Repository;
 use crate::endpoint::Endpoint;
 use crate::error::RegistryError;
@@ -17,7 +20,6 @@ use crate::failure::Failure;
 use crate::hosts::{Purpose, Role};
 use crate::manifest::Descriptor;
 use crate::net::connect::cut_short;
-use crate::net::transport::{Request, Response};
 use crate::progress::{Progress, ProgressSink};
 use crate::resolve::{in_order_of_health, note_mirror_failure};
 use crate::retry::{Patience, Retries, jitter};
@@ -85,34 +87,12 @@ struct Download<'a> {
     ranges: Ranges,
 }
 
-/// Whether a server is asked for the rest of a blob, or for all of it.
+/// What came of fetching in parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ranges {
-    Ask,
-    /// It has answered nonsense to a range: fetch everything and skip what is there.
-    Avoid,
-}
-
-/// Why one attempt did not bring the whole blob.
-enum Interruption {
-    /// The sink does not take it.
-    Sink(std::io::Error),
-    /// The endpoint has other content under this digest than the manifest says.
-    Unfit(RegistryError),
-    /// Anything else; perhaps worth another attempt.
-    Failed(Box<Failure>),
-}
-
-impl From<Failure> for Interruption {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(Box::new(failure))
-    }
-}
-
-impl From<RegistryError> for Interruption {
-    fn from(error: RegistryError) -> Self {
-        Self::Failed(Box::new(error.into()))
-    }
+enum Received {
+    Everything,
+    /// Nothing more than before: the endpoint does not serve parts.
+    NoRanges,
 }
 
 impl<'a> Download<'a> {
@@ -199,12 +179,28 @@ impl<'a> Download<'a> {
         self.restart().await
     }
 
-    /// Asks one endpoint for the rest of the blob and hands it to the sink.
+    /// Gets the rest of the blob from one endpoint and hands it to the sink.
     async fn attempt(&mut self, endpoint: &Endpoint) -> Result<(), Interruption> {
-        if self.position == self.blob.size {
+        let limits = &self.repository.directory.config.limits;
+        let rest = self.blob.size - self.position;
+        if rest == 0 {
             return Ok(());
         }
-        let (mut response, mut skip) = self.open(endpoint).await?;
+        let in_parts =
+            rest > limits.split_above && limits.connections_per_blob > 1 && self.ranges == Ranges::Ask;
+        if in_parts
+            && self.receive_parts(endpoint, limits.connections_per_blob).await? == Received::Everything
+        {
+            return Ok(());
+        }
+        self.receive(endpoint).await
+    }
+
+    /// Over one connection.
+    async fn receive(&mut self, endpoint: &Endpoint) -> Result<(), Interruption> {
+        let request = BlobRequest { repository: self.repository, blob: self.blob };
+        let Opened { mut response, mut skip } =
+            request.open(endpoint, self.position, &mut self.ranges).await?;
         while let Some(mut chunk) = response.chunk().await? {
             let skipped = usize::try_from(skip).map_or(chunk.len(), |skip| skip.min(chunk.len()));
             let _ = chunk.split_to(skipped);
@@ -213,12 +209,9 @@ impl<'a> Download<'a> {
                 continue;
             }
             if self.position + chunk.len() as u64 > self.blob.size {
-                return Err(Interruption::Unfit(self.wrong_length()));
+                return Err(Interruption::Unfit(request.wrong_length()));
             }
-            self.hasher.update(&chunk).await;
-            self.position += chunk.len() as u64;
-            self.sink.write(chunk).await.map_err(Interruption::Sink)?;
-            self.report(Progress::Downloading { current: self.position, total: self.blob.size });
+            self.deliver(chunk).await?;
         }
         if self.position < self.blob.size {
             Err(cut_short(&response.method, &response.uri).into())
@@ -227,62 +220,33 @@ impl<'a> Download<'a> {
         }
     }
 
-    /// Opens the blob at the present position; the number is how many bytes of the body are here already.
-    async fn open(&mut self, endpoint: &Endpoint) -> Result<(Response, u64), Interruption> {
-        loop {
-            let path = format!("/{}/blobs/{}", self.repository.image.path(), self.blob.digest);
-            let mut request = Request::new(Method::GET, endpoint.uri(&path).await?);
-            // The digest is of the blob itself, not of some encoding of it.
-            request.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-            let asks_for_range = self.position > 0 && self.ranges == Ranges::Ask;
-            if asks_for_range && let Ok(range) = HeaderValue::try_from(format!("bytes={}-", self.position)) {
-                request.headers.insert(RANGE, range);
-            }
-            let access = self.repository.pull_access();
-            let answer = endpoint.exchange(&self.repository.directory.auth, &access, request).await;
-            let response = match answer {
-                Ok(response) => response,
-                Err(failure)
-                    if asks_for_range && failure.status == Some(StatusCode::RANGE_NOT_SATISFIABLE) =>
-                {
-                    self.ranges = Ranges::Avoid;
-                    continue;
-                }
-                Err(failure) => return Err(failure.into()),
+    /// Over several connections: the next parts are fetched into memory while the sink gets one after the other.
+    async fn receive_parts(
+        &mut self,
+        endpoint: &Endpoint,
+        connections: usize,
+    ) -> Result<Received, Interruption> {
+        let request = BlobRequest { repository: self.repository, blob: self.blob };
+        let parts = parts_of(self.position, self.blob.size).map(|part| request.fetch_part(endpoint, part));
+        let mut parts = std::pin::pin!(stream::iter(parts).buffered(connections));
+        while let Some(part) = parts.next().await {
+            let Some(chunks) = part? else {
+                self.ranges = Ranges::Avoid;
+                return Ok(Received::NoRanges);
             };
-            if response.status() != StatusCode::PARTIAL_CONTENT {
-                self.check_length(&response, self.blob.size)?;
-                return Ok((response, self.position));
+            for chunk in chunks {
+                self.deliver(chunk).await?;
             }
-            if asks_for_range && self.is_wanted_range(&response) {
-                self.check_length(&response, self.blob.size - self.position)?;
-                return Ok((response, 0));
-            }
-            if self.ranges == Ranges::Avoid || !asks_for_range {
-                return Err(response.invalid("unasked-for partial content").into());
-            }
-            self.ranges = Ranges::Avoid;
         }
+        Ok(Received::Everything)
     }
 
-    /// `bytes <first>-<last>/<size or *>` (RFC 9110, section 14.4).
-    fn is_wanted_range(&self, response: &Response) -> bool {
-        let parsed = response.header(CONTENT_RANGE).and_then(|text| {
-            let (range, size) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
-            let first = range.split_once('-')?.0.trim().parse::<u64>().ok()?;
-            Some((first, size.trim().parse::<u64>().ok()))
-        });
-        parsed.is_some_and(|(first, size)| {
-            first == self.position && size.is_none_or(|size| size == self.blob.size)
-        })
-    }
-
-    fn check_length(&self, response: &Response, expected: u64) -> Result<(), Interruption> {
-        let announced = response.header(CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok());
-        match announced {
-            Some(announced) if announced != expected => Err(Interruption::Unfit(self.wrong_length())),
-            _ => Ok(()),
-        }
+    async fn deliver(&mut self, chunk: Bytes) -> Result<(), Interruption> {
+        self.hasher.update(&chunk).await;
+        self.position += chunk.len() as u64;
+        self.sink.write(chunk).await.map_err(Interruption::Sink)?;
+        self.report(Progress::Downloading { current: self.position, total: self.blob.size });
+        Ok(())
     }
 
     /// Whether all bytes are the right ones; if so the sink has taken note of it.
@@ -315,10 +279,6 @@ impl<'a> Download<'a> {
 
     fn sink_error(&self, source: std::io::Error) -> RegistryError {
         RegistryError::Sink { digest: self.blob.digest, source }
-    }
-
-    fn wrong_length(&self) -> RegistryError {
-        RegistryError::BlobLength { digest: self.blob.digest, size: self.blob.size }
     }
 
     fn translate(&self, failure: Failure) -> RegistryError {

@@ -39,6 +39,16 @@ impl Repository {
         mount_from: &[String],
         progress: &dyn ProgressSink,
     ) -> Result<PushedBlob, RegistryError> {
+        self.try_push_blob(blob, source, mount_from, progress).await.map_err(without_request)
+    }
+
+    async fn try_push_blob(
+        &self,
+        blob: &Descriptor,
+        source: &dyn BlobSource,
+        mount_from: &[String],
+        progress: &dyn ProgressSink,
+    ) -> Result<PushedBlob, RegistryError> {
         let _turn = take_turn(&self.uploads, || progress.report(&blob.digest, Progress::Waiting)).await;
         let endpoint = self.push_endpoint().await?;
         if self.has_blob(endpoint, blob).await? {
@@ -149,6 +159,17 @@ impl Repository {
             let Some(pause) = retries.after(&failure, 0, jitter()) else { return Err(failure) };
             tokio::time::sleep(pause).await;
         }
+    }
+}
+
+/// In pushes, dockerd tells refusals without the request that was refused.
+fn without_request(error: RegistryError) -> RegistryError {
+    match error {
+        RegistryError::NoBasicCredentials { .. } => {
+            RegistryError::NoBasicCredentials { request: String::new() }
+        }
+        RegistryError::Unauthorized { refusal, .. } => RegistryError::Refused(refusal),
+        other => other,
     }
 }
 

@@ -35,10 +35,12 @@ impl Repository {
     /// Fetches a manifest or an index, verified: against the digest if that is the target, else against the digest
     /// that the registry announces.
     pub async fn fetch_manifest(&self, target: &ManifestTarget) -> Result<Manifest, RegistryError> {
-        let fetched = self
-            .on_each_endpoint(Purpose::Pull, |endpoint| Box::pin(self.fetch_manifest_from(endpoint, target)))
-            .await;
-        fetched.map_err(|failure| self.translate(failure, target))
+        self.fetch_manifest_raw(target).await.map_err(|failure| self.translate(failure, target))
+    }
+
+    async fn fetch_manifest_raw(&self, target: &ManifestTarget) -> Result<Manifest, Failure> {
+        self.on_each_endpoint(Purpose::Pull, |endpoint| Box::pin(self.fetch_manifest_from(endpoint, target)))
+            .await
     }
 
     /// Asks only for the descriptor of a tag, which costs no pull at registries that count them. Unverified.
@@ -90,9 +92,10 @@ impl Repository {
         sink.into_verified().ok_or(RegistryError::BlobDigestMismatch { digest: config.digest })
     }
 
-    /// Tells what GET /distribution/{name}/json tells, without pulling.
+    /// Tells what GET /distribution/{name}/json tells, without pulling. Refusals are in the registry's own words, as
+    /// dockerd's are here.
     pub async fn inspect(&self, target: &ManifestTarget) -> Result<DistributionInfo, RegistryError> {
-        let manifest = self.fetch_manifest(target).await?;
+        let manifest = self.fetch_manifest_raw(target).await.map_err(|failure| failure.error)?;
         let platforms = match &manifest.content {
             ManifestContent::Index(index) => {
                 index.manifests.iter().filter_map(|entry| entry.platform.clone()).collect()

@@ -300,6 +300,54 @@ async fn the_layers_of_a_pull_take_turns_and_say_so() {
     assert_eq!(watcher.events().iter().filter(|event| **event == Progress::Waiting).count(), 4);
 }
 
+/// A handle that fetches blobs above a mebibyte over three connections.
+fn splitting_repository(registry: &FaultyRegistry) -> registry_client::Repository {
+    let limits = Limits { split_above: 1 << 20, connections_per_blob: 3, ..Limits::default() };
+    let client = registry_client::Client::new(RegistryConfig { limits, ..quick_config() }).unwrap();
+    client.repository(&registry.image_ref("app"), Credentials::Anonymous)
+}
+
+#[tokio::test]
+async fn large_blobs_come_over_several_connections_in_order() {
+    let registry = FaultyRegistry::start().await;
+    let bytes = noise((20 << 20) + 5, 7);
+    registry.put_blob("app", bytes.clone());
+    registry.spoil(Rule::always("/blobs/", Fault::Slow(1 << 20)));
+    let mut sink = RecordingSink::default();
+    splitting_repository(&registry).fetch_blob(&layer(&bytes), &mut sink, &()).await.unwrap();
+    assert!(sink.bytes == bytes);
+    assert_eq!(registry.most_concurrent_bodies(), 3);
+    assert_eq!(registry.requests_to(&Method::GET, "/blobs/").len(), 6);
+}
+
+#[tokio::test]
+async fn a_part_that_breaks_costs_only_what_the_sink_has_not() {
+    let registry = FaultyRegistry::start().await;
+    let bytes = noise(20 << 20, 7);
+    registry.put_blob("app", bytes.clone());
+    registry.spoil(Rule::once("/blobs/", Fault::Hangup));
+    registry.spoil(Rule::once("/blobs/", Fault::CutAfter(1000)));
+    let (mut sink, watcher) = (RecordingSink::default(), Watcher::default());
+    splitting_repository(&registry).fetch_blob(&layer(&bytes), &mut sink, &watcher).await.unwrap();
+    assert!(sink.bytes == bytes);
+    assert_eq!(sink.events, [SinkEvent::Commit]);
+    assert!(watcher.n_retries() >= 1);
+}
+
+#[tokio::test]
+async fn a_registry_without_ranges_is_read_over_one_connection() {
+    for fault in [Fault::IgnoreRange, Fault::status(416), Fault::WrongRange] {
+        let registry = FaultyRegistry::start().await;
+        let bytes = noise(9 << 20, 7);
+        registry.put_blob("app", bytes.clone());
+        registry.spoil(Rule::always("/blobs/", fault.clone()).times(3));
+        let mut sink = RecordingSink::default();
+        splitting_repository(&registry).fetch_blob(&layer(&bytes), &mut sink, &()).await.unwrap();
+        assert!(sink.bytes == bytes, "{fault:?}");
+        assert_eq!(sink.events, [SinkEvent::Commit], "{fault:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_registry_that_is_gone_is_waited_for_during_a_transfer() {
     let blob = layer(&noise(10, 1));

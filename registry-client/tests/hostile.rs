@@ -78,7 +78,7 @@ fn no_answer_makes_the_client_panic() {
     ];
     let answer = (200u16..600, proptest::collection::vec(line, 0..4), "[ -~]{0,60}")
         .prop_map(|(status, headers, body)| format!("HTTP/1.1 {status} X\r\n{}\r\n{body}", headers.concat()));
-    TestRunner::new(Config { cases: 48, failure_persistence: None, ..Config::default() })
+    TestRunner::new(Config { cases: 32, failure_persistence: None, ..Config::default() })
         .run(&answer, |answer| {
             let outcome = runtime.block_on(async {
                 timeout(Duration::from_secs(60), pull_from(answer.clone().into_bytes())).await

@@ -50,7 +50,7 @@ async fn wrong_credentials_read_as_dockerds() {
     quick_client().login(&host, &basic("user", "pass")).await.unwrap();
     let error = quick_client().login(&host, &basic("user", "hunter2")).await.unwrap_err();
     let expected = format!("login attempt to http://{host}/v2/ failed with status: 401 Unauthorized");
-    assert_eq!((error.to_string(), error.kind()), (expected, ErrorKind::Unauthorized));
+    assert_eq!((error.to_string(), error.kind()), (expected, ErrorKind::Internal));
     let error = quick_client().login(&host, &Credentials::Anonymous).await.unwrap_err();
     assert_eq!(error.to_string(), format!("Get \"http://{host}/v2/\": no basic auth credentials"));
 }
@@ -117,4 +117,16 @@ async fn senseless_searches_are_refused() {
     assert_eq!(search("x", 101).await.to_string(), "limit 101 is outside the range of [1, 100]");
     registry.spoil(Rule::once("/v1/search", Fault::status(404)));
     assert_eq!(search("x", 1).await.to_string(), "unexpected status code 404");
+}
+
+#[tokio::test]
+async fn a_search_where_nobody_answers_reads_as_dockerds() {
+    let query = SearchQuery { term: "127.0.0.1:1/x".to_owned(), limit: 0 };
+    let error = quick_client().search(&query, &Credentials::Anonymous).await.unwrap_err();
+    let expected = concat!(
+        r#"invalid registry endpoint "http://127.0.0.1:1/v1/". "#,
+        r#"HTTPS attempt: Get "https://127.0.0.1:1/v1/_ping": dial tcp 127.0.0.1:1: connect: connection refused. "#,
+        r#"HTTP attempt: Get "http://127.0.0.1:1/v1/_ping": dial tcp 127.0.0.1:1: connect: connection refused"#,
+    );
+    assert_eq!(error.to_string(), expected);
 }

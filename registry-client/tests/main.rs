@@ -6,6 +6,8 @@
 #![cfg(test)]
 
 mod auth;
+mod certificates;
+mod docker_registry;
 mod download;
 mod hostile;
 mod hosts;

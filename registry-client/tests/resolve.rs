@@ -222,6 +222,11 @@ async fn inspect_tells_descriptor_and_platforms() {
     assert_eq!((told.descriptor, told.platforms), (index.descriptor, vec![spec("amd64"), spec("arm64")]));
     let told = repository.inspect(&tag("amd")).await.unwrap();
     assert_eq!((told.descriptor, told.platforms), (amd.manifest.descriptor, vec![spec("amd64")]));
+    let error = repository.inspect(&tag("none")).await.unwrap_err();
+    assert_eq!(
+        (error.to_string().as_str(), error.kind()),
+        ("manifest unknown: manifest unknown", ErrorKind::NotFound)
+    );
 }
 
 #[tokio::test]

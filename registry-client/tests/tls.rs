@@ -3,57 +3,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, IsCa};
 use registry_client::testing::{FaultyRegistry, Gate, RawServer, TokenPolicy, TunnelProxy};
 use registry_client::{Client, Credentials, ManifestTarget, Proxies, RegistryConfig, RegistryError};
 use rustls::ServerConfig;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 
+use crate::certificates::{Issued, authority, issued_by, parameters, self_signed};
 use crate::hosts::names;
 use crate::support::{basic, image_ref, quick_client, quick_config, small_image};
 
 /// The name by which the client knows the registry; the proxy leads it to loopback.
 const HOST: &str = "reg.example";
-
-/// A certificate and its key, and what issued it.
-struct Issued {
-    pem: String,
-    der: CertificateDer<'static>,
-    key: KeyPair,
-}
-
-impl Issued {
-    fn private_key(&self) -> PrivateKeyDer<'static> {
-        PrivateKeyDer::try_from(self.key.serialize_der()).unwrap()
-    }
-}
-
-fn parameters(name: &str) -> CertificateParams {
-    let mut parameters = CertificateParams::new([name.to_owned()]).unwrap();
-    parameters.distinguished_name.push(DnType::CommonName, name);
-    parameters
-}
-
-fn self_signed(parameters: &CertificateParams) -> Issued {
-    let key = KeyPair::generate().unwrap();
-    let certificate = parameters.self_signed(&key).unwrap();
-    Issued { pem: certificate.pem(), der: certificate.der().clone(), key }
-}
-
-fn authority() -> (CertificateParams, Issued) {
-    let mut parameters = parameters("an authority");
-    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let issued = self_signed(&parameters);
-    (parameters, issued)
-}
-
-fn issued_by(authority: &(CertificateParams, Issued), parameters: &CertificateParams) -> Issued {
-    let key = KeyPair::generate().unwrap();
-    let issuer = Issuer::from_params(&authority.0, &authority.1.key);
-    let certificate = parameters.signed_by(&key, &issuer).unwrap();
-    Issued { pem: certificate.pem(), der: certificate.der().clone(), key }
-}
 
 fn server_config(server: &Issued, clients: Option<&Issued>) -> Arc<ServerConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());

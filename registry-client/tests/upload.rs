@@ -141,6 +141,18 @@ async fn a_token_that_dies_during_an_upload_is_renewed() {
 }
 
 #[tokio::test]
+async fn a_push_without_credentials_reads_as_dockerds() {
+    let registry = FaultyRegistry::start().await;
+    registry.set_gate(Gate::Basic { username: "user".to_owned(), password: "pass".to_owned() });
+    let bytes = noise(1000, 1);
+    let error = repository(&registry, "app").push_blob(&layer(&bytes), &bytes, &[], &()).await.unwrap_err();
+    assert_eq!(
+        (error.to_string().as_str(), error.kind()),
+        ("no basic auth credentials", ErrorKind::Internal)
+    );
+}
+
+#[tokio::test]
 async fn denial_reads_as_dockerds() {
     let registry = FaultyRegistry::start().await;
     registry.spoil(Rule::always(

@@ -150,7 +150,7 @@ mod tests {
                 ("service", "registry.docker.io"),
             ],
         );
-        assert_eq!(parsed(&[hub]), [hub_read.clone()]);
+        assert_eq!(parsed(&[hub]), std::slice::from_ref(&hub_read));
         assert_eq!(
             parsed(&[r#"Basic realm="Registry Realm""#]),
             [challenge("basic", &[("realm", "Registry Realm")])]

@@ -107,7 +107,9 @@ impl AuthFailure {
     pub(crate) fn for_request(self, method: &Method, uri: &Uri) -> Failure {
         let (method, url) = (go_method(method), shown(uri));
         match self {
-            Self::NoBasicCredentials => RegistryError::NoBasicCredentials { method, url }.into(),
+            Self::NoBasicCredentials => {
+                RegistryError::NoBasicCredentials { request: format!("{method} \"{url}\": ") }.into()
+            }
             Self::Plaintext(host) => RegistryError::PlaintextCredentials(host).into(),
             Self::Refused(refusal) if refusal.code == "UNAUTHORIZED" => {
                 RegistryError::Unauthorized { method, url, refusal }.into()

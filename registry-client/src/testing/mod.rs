@@ -15,6 +15,7 @@ mod fault;
 mod gate;
 mod proxy;
 mod raw;
+mod relay;
 mod server;
 mod store;
 
@@ -22,5 +23,6 @@ pub use fault::{Fault, Rule};
 pub use gate::{Gate, TokenPolicy};
 pub use proxy::TunnelProxy;
 pub use raw::RawServer;
+pub use relay::{Direction, Relay};
 pub use server::{FaultyRegistry, SeenRequest};
 pub use store::TestImage;
