@@ -138,3 +138,8 @@ fn output_stream(
         Ok((count > 0).then(|| (buffer.freeze(), output)))
     })
 }
+
+/// An attachment that says one thing and ends.
+pub(crate) fn message(text: String) -> Attachment {
+    Attachment { tty: true, output: Box::new(std::io::Cursor::new(text.into_bytes())), input: None }
+}

@@ -31,6 +31,7 @@ mod routes;
 mod schema;
 mod service;
 pub mod state;
+mod stream;
 pub mod version;
 
 pub use error::ApiError;

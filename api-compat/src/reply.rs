@@ -164,5 +164,10 @@ pub(crate) fn raw_failure(error: &ApiError) -> Reply {
     let content_type = HeaderValue::from_static(crate::hijack::RAW_STREAM);
     let mut reply = with_type(error.status(), content_type, Body::Full(text.into()));
     set_header(&mut reply, CONNECTION, "close");
+    reply.extensions_mut().insert(Bare);
     reply
 }
+
+/// Marks an answer that goes without the headers that every other has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bare;

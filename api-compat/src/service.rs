@@ -121,7 +121,9 @@ impl Api {
                 reply::failure(&ApiError::internal("internal error: the request's handler has panicked"))
             }
         };
-        self.shared.headers.add_to(&mut reply);
+        if reply.extensions().get::<reply::Bare>().is_none() {
+            self.shared.headers.add_to(&mut reply);
+        }
         if is_head && matches!(reply.body(), Body::Empty) {
             reply.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }

@@ -29,7 +29,7 @@ pub(crate) fn spec(create: &ContainerCreate, platform: Option<Platform>) -> Resu
         process,
         labels: config.labels.clone().unwrap_or_default(),
         annotations: annotations(options)?,
-        resources: host_config::resources(&host_config.resources, options.oom_score_adj),
+        resources: host_config::new_resources(&host_config.resources, options.oom_score_adj),
         mounts: mount::specs(config, options)?,
         networking,
         namespaces: host_config::namespaces(options)?,

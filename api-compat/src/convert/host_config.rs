@@ -22,11 +22,6 @@ pub(crate) fn resources(asked: &Resources, oom_score_adj: i32) -> spec::Resource
         };
         list.iter().flatten().map(device).collect()
     };
-    // Docker's own default: as much swap as memory.
-    let memory_swap = match (asked.memory, asked.memory_swap) {
-        (memory, 0) if memory > 0 => memory.saturating_mul(2),
-        (_, swap) => swap,
-    };
     spec::Resources {
         cpu_shares: asked.cpu_shares,
         nano_cpus: asked.nano_cpus,
@@ -38,7 +33,7 @@ pub(crate) fn resources(asked: &Resources, oom_score_adj: i32) -> spec::Resource
         cpuset_mems: asked.cpuset_mems.clone(),
         memory: asked.memory,
         memory_reservation: asked.memory_reservation,
-        memory_swap,
+        memory_swap: asked.memory_swap,
         memory_swappiness: asked.memory_swappiness.filter(|&value| value != -1),
         oom_kill_disable: asked.oom_kill_disable,
         oom_score_adj,
@@ -65,6 +60,15 @@ pub(crate) fn resources(asked: &Resources, oom_score_adj: i32) -> spec::Resource
         device_requests: asked.device_requests.iter().flatten().map(device_request).collect(),
         cgroup_parent: asked.cgroup_parent.clone(),
     }
+}
+
+/// The limits of a new container: as much swap as memory, unless something else was asked for.
+pub(crate) fn new_resources(asked: &Resources, oom_score_adj: i32) -> spec::Resources {
+    let mut limits = resources(asked, oom_score_adj);
+    if limits.memory > 0 && limits.memory_swap == 0 {
+        limits.memory_swap = limits.memory.saturating_mul(2);
+    }
+    limits
 }
 
 fn device_mapping(device: &model::DeviceMapping) -> spec::DeviceMapping {
@@ -379,8 +383,9 @@ mod tests {
     #[test]
     fn swap_defaults_to_as_much_as_memory() {
         let asked = Resources { memory: 100, ..Resources::default() };
-        assert_eq!(resources(&asked, 0).memory_swap, 200);
+        assert_eq!(new_resources(&asked, 0).memory_swap, 200);
+        assert_eq!(resources(&asked, 0).memory_swap, 0);
         let unlimited = Resources { memory: 100, memory_swap: -1, ..Resources::default() };
-        assert_eq!(resources(&unlimited, 0).memory_swap, -1);
+        assert_eq!(new_resources(&unlimited, 0).memory_swap, -1);
     }
 }

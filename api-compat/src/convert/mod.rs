@@ -6,7 +6,9 @@
 pub(crate) mod container_config;
 pub(crate) mod container_create;
 pub(crate) mod container_inspect;
+pub(crate) mod container_stats;
 pub(crate) mod container_summary;
+pub(crate) mod exec;
 pub(crate) mod host_config;
 pub(crate) mod image;
 pub(crate) mod mount;

@@ -204,6 +204,26 @@ pub struct Resources {
     pub io_maximum_bandwidth: u64,
 }
 
+/// The part of an update that is no limit; it shares its JSON object with [`Resources`].
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ContainerUpdate {
+    /// What happens after an exit.
+    pub restart_policy: RestartPolicy,
+}
+
+/// An update as it is described to clients.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "PascalCase")]
+pub struct ContainerUpdateRequest {
+    /// Limits; zero leaves one as it is.
+    #[serde(flatten)]
+    pub resources: Resources,
+    /// What happens after an exit.
+    pub restart_policy: RestartPolicy,
+}
+
 /// Where the output goes.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -13,10 +13,12 @@ pub mod container_create;
 pub mod container_inspect;
 pub mod container_stats;
 pub mod container_summary;
+pub mod events;
 pub mod exec;
 pub mod host_config;
 pub mod mount;
 pub mod network_settings;
+pub mod progress;
 pub mod system;
 pub mod time;
 
