@@ -57,6 +57,11 @@ impl Filters {
         Ok(Self { values })
     }
 
+    /// Adds a value of a filter.
+    pub(crate) fn add(&mut self, name: &str, value: String) {
+        self.values.entry(name.to_owned()).or_default().insert(value);
+    }
+
     /// Whether the filter is given.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.values.contains_key(name)

@@ -5,3 +5,6 @@
 
 pub(crate) mod container_create;
 pub(crate) mod containers;
+pub(crate) mod images;
+pub(crate) mod networks;
+pub(crate) mod system;

@@ -1,11 +1,16 @@
 //! What the daemon says of itself.
 //!
-//! Start reading at [`version`].
+//! Start reading at [`version`] and [`info`].
 
+use jiff::Timestamp;
+use manager::api::membership::Standing;
 use node_agent::api::system::SystemInfo;
 
 use crate::model::Texts;
-use crate::model::system::{ComponentVersion, PlatformName, SystemVersion};
+use crate::model::system::{
+    AddressPool, Commit, ComponentVersion, FirewallInfo, IndexInfo, PlatformName, PluginsInfo,
+    RegistryServiceConfig, Runtime, SwarmInfo, SystemInfo as Info, SystemVersion,
+};
 use crate::state::{Component, DaemonInfo};
 use crate::version::MAX_VERSION;
 
@@ -59,5 +64,139 @@ fn component(component: &Component) -> ComponentVersion {
         name: component.name.clone(),
         version: component.version.clone(),
         details: Some(Texts::from([("GitCommit".to_owned(), component.commit.clone())])),
+    }
+}
+
+/// The default registry, by the name that clients know it by.
+const INDEX_SERVER: &str = "https://index.docker.io/v1/";
+/// Its short name.
+const INDEX_NAME: &str = "docker.io";
+
+/// The machine, the daemon's settings and counters, in the newest shape.
+pub(crate) fn info(daemon: &DaemonInfo, info: &SystemInfo, listeners: usize, standing: &Standing) -> Info {
+    let controllers = info.controllers;
+    let (http_proxy, https_proxy, no_proxy) = info.proxies.clone();
+    Info {
+        id: info.id.clone(),
+        containers: info.running + info.paused + info.stopped,
+        containers_running: info.running,
+        containers_paused: info.paused,
+        containers_stopped: info.stopped,
+        images: info.images,
+        driver: info.storage_driver.clone(),
+        driver_status: pairs(&info.storage_status),
+        plugins: PluginsInfo {
+            volume: info.volume_drivers.clone(),
+            network: info.network_drivers.clone(),
+            authorization: None,
+            log: info.log_drivers.clone(),
+        },
+        memory_limit: controllers.memory,
+        swap_limit: controllers.swap,
+        cpu_cfs_period: controllers.cpu_period,
+        cpu_cfs_quota: controllers.cpu_quota,
+        cpu_shares: controllers.cpu_shares,
+        cpu_set: controllers.cpuset,
+        pids_limit: controllers.pids,
+        ipv4_forwarding: info.ipv4_forwarding,
+        debug: daemon.debug,
+        n_fd: info.open_files,
+        oom_kill_disable: controllers.oom_kill_disable,
+        n_goroutines: info.tasks,
+        system_time: Timestamp::now().to_string(),
+        logging_driver: info.default_log_driver.clone(),
+        cgroup_driver: info.cgroup_driver.clone(),
+        cgroup_version: info.cgroup_version.to_string(),
+        n_events_listener: listeners,
+        kernel_version: info.kernel.clone(),
+        operating_system: info.operating_system.clone(),
+        os_version: info.os_version.clone(),
+        os_type: "linux".to_owned(),
+        architecture: info.architecture.clone(),
+        index_server_address: INDEX_SERVER.to_owned(),
+        registry_config: registries(info),
+        ncpu: info.cpus,
+        mem_total: info.memory,
+        docker_root_dir: info.data_root.clone(),
+        http_proxy,
+        https_proxy,
+        no_proxy,
+        name: info.hostname.clone(),
+        labels: info.labels.clone(),
+        experimental_build: daemon.experimental,
+        server_version: daemon.version.clone(),
+        runtimes: info.runtimes.iter().map(runtime).collect(),
+        default_runtime: info.default_runtime.clone(),
+        swarm: swarm(standing),
+        live_restore_enabled: true,
+        init_binary: info.init_binary.clone(),
+        runc_commit: Commit { id: component_commit(daemon, "runc"), expected: None },
+        security_options: info.security_options.clone(),
+        default_address_pools: info.address_pools.iter().map(pool).collect(),
+        firewall_backend: Some(FirewallInfo {
+            driver: info.firewall.0.clone(),
+            info: pairs(&info.firewall.1),
+        })
+        .filter(|firewall| !firewall.driver.is_empty()),
+        cdi_spec_dirs: Some(info.cdi_directories.clone()),
+        warnings: Some(info.warnings.clone()).filter(|list| !list.is_empty()),
+        ..Info::default()
+    }
+}
+
+fn pairs(list: &[(String, String)]) -> Vec<[String; 2]> {
+    list.iter().map(|(name, value)| [name.clone(), value.clone()]).collect()
+}
+
+fn pool((base, size): &(String, u8)) -> AddressPool {
+    AddressPool { base: base.clone(), size: *size }
+}
+
+fn runtime((name, (path, args)): (&String, &(String, Vec<String>))) -> (String, Runtime) {
+    (name.clone(), Runtime { path: path.clone(), runtime_args: args.clone(), status: None })
+}
+
+fn component_commit(daemon: &DaemonInfo, name: &str) -> String {
+    daemon
+        .components
+        .iter()
+        .find(|component| component.name == name)
+        .map(|component| component.commit.clone())
+        .unwrap_or_default()
+}
+
+fn registries(info: &SystemInfo) -> RegistryServiceConfig {
+    let default = IndexInfo {
+        name: INDEX_NAME.to_owned(),
+        mirrors: info.mirrors.clone(),
+        secure: true,
+        official: true,
+    };
+    let insecure = info.insecure_registries.iter().map(|name| {
+        (name.clone(), IndexInfo { name: name.clone(), mirrors: Vec::new(), secure: false, official: false })
+    });
+    RegistryServiceConfig {
+        insecure_registry_cidrs: info.insecure_networks.clone(),
+        index_configs: insecure.chain([(INDEX_NAME.to_owned(), default)]).collect(),
+        mirrors: info.mirrors.clone(),
+        ..RegistryServiceConfig::default()
+    }
+}
+
+fn swarm(standing: &Standing) -> SwarmInfo {
+    let (state, node, is_manager, error) = match standing {
+        Standing::Inactive => ("inactive", None, false, ""),
+        Standing::Pending => ("pending", None, false, ""),
+        Standing::Error(error) => ("error", None, false, error.as_str()),
+        Standing::Locked => ("locked", None, false, ""),
+        Standing::Worker(id) => ("active", Some(*id), false, ""),
+        Standing::Manager(id) => ("active", Some(*id), true, ""),
+    };
+    SwarmInfo {
+        node_id: node.map(|id| id.to_string()).unwrap_or_default(),
+        local_node_state: state.to_owned(),
+        control_available: is_manager,
+        error: error.to_owned(),
+        ..SwarmInfo::default()
     }
 }

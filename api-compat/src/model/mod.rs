@@ -13,14 +13,18 @@ pub mod container_create;
 pub mod container_inspect;
 pub mod container_stats;
 pub mod container_summary;
+pub mod disk_usage;
 pub mod events;
 pub mod exec;
 pub mod host_config;
+pub mod image;
 pub mod mount;
+pub mod network;
 pub mod network_settings;
 pub mod progress;
 pub mod system;
 pub mod time;
+pub mod volume;
 
 use std::collections::BTreeMap;
 

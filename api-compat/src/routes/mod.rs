@@ -3,17 +3,32 @@
 //! Start reading at [`all`].
 
 pub(crate) mod containers;
-pub(crate) mod exec;
-pub(crate) mod system;
+mod exec;
+mod images;
+mod networks;
+mod refused;
+mod swarm;
+mod system;
+mod volumes;
 
 use crate::route::Route;
 
 /// Every operation, by noun, in the order in which paths are matched.
 pub(crate) fn all() -> Vec<(&'static str, Vec<Route>)> {
-    vec![
+    let mut nouns = vec![
+        ("Container", refused::checkpoint_routes()),
         ("Container", containers::routes()),
         ("Exec", exec::routes()),
-        ("Image", vec![containers::commit_route()]),
+        ("Image", refused::build_routes()),
+        ("Image", images::routes()),
+        ("Distribution", images::distribution_routes()),
+        ("Network", networks::routes()),
+        ("Volume", volumes::routes()),
         ("System", system::routes()),
-    ]
+        ("System", refused::debug_routes()),
+        ("Session", refused::session_routes()),
+        ("Plugin", refused::plugin_routes()),
+    ];
+    nouns.extend(swarm::routes());
+    nouns
 }
