@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::answer::{Decision, Transport, decide};
+use super::answer::{Decision, Forwarded, Transport, decide};
 use super::files::EMBEDDED_SERVER;
 use super::records::Zones;
 use super::redirect;
@@ -34,6 +34,8 @@ const IN_FLIGHT: usize = 256;
 const CONNECTIONS: usize = 32;
 /// A TCP client that says nothing for this long is cut off (RFC 7766, 6.2.3).
 const IDLE_LIMIT: Duration = Duration::from_secs(10);
+/// Queries of one sandbox that are answered before others get their turn.
+const DATAGRAMS_A_TURN: usize = 32;
 /// Longer than any query over UDP.
 const DATAGRAM_LEN: usize = 4096;
 
@@ -119,30 +121,49 @@ fn open_sockets() -> io::Result<(StdUdpSocket, StdTcpListener, OwnedFd)> {
 
 async fn serve_udp(core: Rc<Core>, socket: UdpSocket) {
     let socket = Rc::new(socket);
-    let mut buffer = [0; DATAGRAM_LEN];
     loop {
-        // Errors here are those of earlier answers that a client did not take; the next query may be fine.
-        let Ok((length, client)) = socket.recv_from(&mut buffer).await else { continue };
+        if socket.readable().await.is_ok() {
+            answer_waiting(&core, &socket);
+        }
+        // Other sandboxes get their turn even while one asks without pause.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Answers the datagrams that are there, up to a limit.
+///
+/// Not async, so that the buffer is on the stack and not in the task of every sandbox.
+fn answer_waiting(core: &Rc<Core>, socket: &Rc<UdpSocket>) {
+    let mut buffer = [0; DATAGRAM_LEN];
+    for _ in 0..DATAGRAMS_A_TURN {
+        let (length, client) = match socket.try_recv_from(&mut buffer) {
+            Ok(received) => received,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            // Errors here are those of earlier answers that a client did not take; the next query may be fine.
+            Err(_) => continue,
+        };
         match core.decide(&buffer[..length], Transport::Udp) {
             Decision::Ignore => {}
             Decision::Reply(reply) => {
                 let _ = socket.try_send_to(&reply, client);
             }
-            Decision::Forward(query) => {
-                let Ok(permit) = Arc::clone(&core.waiting).try_acquire_owned() else {
-                    let _ = socket.try_send_to(&query.into_failure(), client);
-                    continue;
-                };
-                let (core, socket) = (Rc::clone(&core), Rc::clone(&socket));
-                tokio::task::spawn_local(async move {
-                    let resolver = Rc::clone(&core.resolver.borrow());
-                    let reply = core.upstreams.ask(query, Transport::Udp, &resolver.upstreams).await;
-                    let _ = socket.send_to(&reply, client).await;
-                    drop(permit);
-                });
-            }
+            Decision::Forward(query) => forward(core, socket, query, client),
         }
     }
+}
+
+fn forward(core: &Rc<Core>, socket: &Rc<UdpSocket>, query: Forwarded, client: SocketAddr) {
+    let Ok(permit) = Arc::clone(&core.waiting).try_acquire_owned() else {
+        let _ = socket.try_send_to(&query.into_failure(), client);
+        return;
+    };
+    let (core, socket) = (Rc::clone(core), Rc::clone(socket));
+    tokio::task::spawn_local(async move {
+        let resolver = Rc::clone(&core.resolver.borrow());
+        let reply = core.upstreams.ask(query, Transport::Udp, &resolver.upstreams).await;
+        let _ = socket.send_to(&reply, client).await;
+        drop(permit);
+    });
 }
 
 async fn serve_tcp(core: Rc<Core>, listener: TcpListener) {
