@@ -164,9 +164,9 @@ impl Channel {
         let received = loop {
             let mut buffers = [IoSliceMut::new(&mut bytes)];
             match recvmsg(&self.socket, &mut buffers, &mut control, RecvFlags::CMSG_CLOEXEC) {
-                Err(rustix::io::Errno::INTR) => {}
-                // A process that ended with an unread message in its queue resets the pair.
-                Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+                // A process that ended with an unread message in its queue resets the pair, which is told once; what it
+                // said before comes after that.
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNRESET) => {}
                 other => break other.step(|| "wait for a message of the other process")?,
             }
         };

@@ -147,7 +147,11 @@ fn enter_user_namespace(plan: &ContainerPlan, channel: &Channel) -> Result<()> {
         .step(|| "become root of the user namespace")?;
     // The change of ids has set the flag anew.
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
-        .step(|| "make the container process not dumpable")
+        .step(|| "make the container process not dumpable")?;
+    match plan.namespaces.late_flags {
+        0 => Ok(()),
+        flags => sys::unshare(flags).step(|| "create namespaces in the user namespace"),
+    }
 }
 
 /// Waits for the creator's word; its silence means that it has died, and so must this process.

@@ -51,7 +51,7 @@ impl Container {
         })
     }
 
-    /// Sends a signal by number; `Ok(false)` when the init process has ended already.
+    /// Sends a signal by number; `Ok(false)` when it was for the init process and that has ended already.
     pub fn kill(&self, signal: i32, scope: KillScope) -> Result<bool> {
         if scope == KillScope::All {
             if signal == libc::SIGKILL {
@@ -59,7 +59,7 @@ impl Container {
             } else {
                 self.cgroup().signal_all(signal)?;
             }
-            return Ok(self.is_running());
+            return Ok(true);
         }
         match sys::signal_process(&self.pidfd, signal) {
             Ok(()) => Ok(true),

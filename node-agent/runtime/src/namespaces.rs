@@ -20,6 +20,9 @@ use crate::sys;
 pub(crate) struct NamespacePlan {
     /// `CLONE_NEW*` flags for clone3(2).
     pub(crate) clone_flags: u64,
+    /// `CLONE_NEW*` flags of those that are made once the process is root of its new user namespace, whom they then
+    /// belong to (the root of an IPC namespace's message queue file system does).
+    pub(crate) late_flags: i32,
     /// Whether a cgroup namespace is made once the process is in its cgroup.
     pub(crate) new_cgroup: bool,
     /// Offsets of a new time namespace, as lines for `timens_offsets`.
@@ -52,6 +55,7 @@ impl NamespacePlan {
         let namespaces = linux.and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
         let mut plan = Self {
             clone_flags: 0,
+            late_flags: 0,
             new_cgroup: false,
             new_time: None,
             joined: Vec::new(),
@@ -88,6 +92,12 @@ impl NamespacePlan {
                 (_, None) => plan.clone_flags |= flag(kind),
             }
         }
+        if !matches!(plan.user, UserNamespace::Shared)
+            && plan.clone_flags & flag(LinuxNamespaceType::Ipc) != 0
+        {
+            plan.clone_flags &= !flag(LinuxNamespaceType::Ipc);
+            plan.late_flags = libc::CLONE_NEWIPC;
+        }
         if plan.clone_flags & flag(LinuxNamespaceType::Mount) == 0 {
             // Its mounts would appear in the host's mount namespace, which this runtime never does.
             return Err(RuntimeError::Unsupported(
@@ -102,6 +112,7 @@ impl NamespacePlan {
         match kind {
             LinuxNamespaceType::Cgroup => self.new_cgroup,
             LinuxNamespaceType::Time => self.new_time.is_some(),
+            LinuxNamespaceType::Ipc if self.late_flags != 0 => true,
             other => self.clone_flags & flag(other) != 0,
         }
     }

@@ -261,11 +261,13 @@ pub(crate) fn close_range(first: u32, last: u32, mode: CloseMode) -> io::Result<
 ///
 /// Ignored signals survive execve(2): Rust programs ignore SIGPIPE, and a container must not inherit that.
 pub(crate) fn reset_signals() {
-    // SAFETY: an all-zero sigaction is SIG_DFL with an empty mask.
-    let default: libc::sigaction = unsafe { std::mem::zeroed() };
+    // The kernel's own form, handler, flags, restorer and mask: the C library's refuses two of the numbers.
+    let default = [0_u64; 4];
     for signal in 1..=64 {
-        // SAFETY: the action is valid; numbers that cannot be changed are refused by the kernel, which is fine.
-        unsafe { libc::sigaction(signal, &raw const default, std::ptr::null_mut()) };
+        let old = std::ptr::null_mut::<u64>();
+        // SAFETY: all zeroes is SIG_DFL with an empty mask of the stated size; numbers that cannot be changed are
+        // refused by the kernel, which is fine.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), old, size_of::<u64>()) };
     }
     // SAFETY: an all-zero set is the empty set.
     let empty: libc::sigset_t = unsafe { std::mem::zeroed() };

@@ -46,11 +46,14 @@ pub(super) fn run(mut invocation: Invocation) -> Result<u8> {
     let store = &invocation.store;
     let created = make(store, &invocation.log, &id, &bundle, (&spec, &arguments))?;
     let result = hand_over_terminal(&arguments, created.terminal).and_then(|terminal| {
-        let container = start_by_id(store, &id)?;
         if ending == Ending::Detach {
+            start_by_id(store, &id)?;
             return Ok(0);
         }
-        stay(&container, terminal)
+        // Signals are received from here on: the program may be told to end as soon as it runs.
+        let session = Session::open(terminal)?;
+        let container = start_by_id(store, &id)?;
+        stay(&container, &session)
     });
     let failed = result.is_err();
     if ending == Ending::Delete || failed {
@@ -71,8 +74,7 @@ fn hand_over_terminal(arguments: &CreateArguments, master: Option<OwnedFd>) -> R
 }
 
 /// Passes signals and terminal traffic until the container's process has ended; returns its status.
-fn stay(container: &Container, terminal: Option<OwnedFd>) -> Result<u8> {
-    let session = Session::open(terminal)?;
+fn stay(container: &Container, session: &Session) -> Result<u8> {
     session.serve(container.pidfd(), |signal| {
         // The process may have ended meanwhile; that is seen next.
         let _ = container.kill(signal, KillScope::Init);

@@ -261,7 +261,7 @@ impl Table {
             match test {
                 Some(test) => alternatives.push((vec![*test], rule.outcome)),
                 None => {
-                    alternatives.extend(rule.alternatives.iter().map(|tests| (tests.clone(), rule.outcome)))
+                    alternatives.extend(rule.alternatives.iter().map(|tests| (tests.clone(), rule.outcome)));
                 }
             }
         }
