@@ -22,6 +22,18 @@ fn start(world: &World, net: &Arc<NetworkSpec>, number: usize) -> (Container, Du
     (Container { spec, sandbox }, began.elapsed())
 }
 
+/// User and system time of this process with all its threads.
+fn cpu_ticks() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+}
+
+/// The best of several: what the work costs, without what the machine did at the same time.
+fn best(times: &[Duration]) -> Duration {
+    times.iter().copied().min().unwrap()
+}
+
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();
     times[times.len() / 2]
@@ -35,11 +47,18 @@ fn the_last_of_many_containers_costs_what_the_first_did() {
         let (warm, _) = start(world, &net, CONTAINERS + 50);
         let mut containers = Vec::new();
         let mut starts = Vec::new();
+        let mut ticks = vec![cpu_ticks()];
         for number in 0..CONTAINERS {
+            if number > 0 && number % 100 == 0 {
+                ticks.push(cpu_ticks());
+            }
             let (container, time) = start(world, &net, number);
             containers.push(container);
             starts.push(time);
         }
+        ticks.push(cpu_ticks());
+        let spent: Vec<u64> = ticks.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        println!("CPU for each hundred starts, in ticks of 10 ms, netd not counted: {spent:?}");
         let (first, last) =
             (median(starts[..SAMPLE].to_vec()), median(starts[CONTAINERS - SAMPLE..].to_vec()));
         let mut stops = Vec::new();
@@ -48,12 +67,13 @@ fn the_last_of_many_containers_costs_what_the_first_did() {
             assert!(world.host.remove_sandbox(&container.sandbox).is_empty());
             stops.push(began.elapsed());
         }
-        let (full, empty) = (median(stops[..SAMPLE].to_vec()), median(stops[CONTAINERS - SAMPLE..].to_vec()));
+        let (full, empty) = (best(&stops[..SAMPLE]), best(&stops[CONTAINERS - SAMPLE..]));
         println!("start: first {SAMPLE} {first:?}, last {SAMPLE} of {CONTAINERS} {last:?}");
         println!("stop: with {CONTAINERS} {full:?}, with few {empty:?}");
-        // Medians of twenty; the machine may be busy with other tests, hence the room.
-        assert!(last < first * 2 + Duration::from_millis(2), "start went from {first:?} to {last:?}");
-        assert!(full < empty * 2 + Duration::from_millis(2), "stop went from {empty:?} to {full:?}");
+        // The room is for a busy machine, where each hand-over between threads may wait for a turn. A cost of 0.1 ms
+        // for each container that is there already would still be seen.
+        assert!(last < first * 2 + Duration::from_millis(10), "start went from {first:?} to {last:?}");
+        assert!(full < empty * 2 + Duration::from_millis(10), "stop went from {empty:?} to {full:?}");
         assert!(world.host.remove_sandbox(&warm.sandbox).is_empty());
     });
 }
