@@ -17,7 +17,7 @@ use ipnet::IpNet;
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::auth::challenge::{self, Challenge};
-use crate::auth::{Access, Authenticator, Counterpart, Grant};
+use crate::auth::{Access, AuthFailure, Authenticator, Counterpart, Grant};
 use crate::config::RegistryConfig;
 use crate::credentials::Credentials;
 use crate::error::RegistryError;
@@ -242,45 +242,44 @@ impl Endpoint {
     ) -> Result<Response, Failure> {
         let (method, uri) = (request.method.clone(), request.uri.clone());
         let access = self.visible_access(access);
+        let base = self.base().await?;
         // An upload may go on at another party's address, which has no business with our credentials.
-        let is_ours = is_same_origin(self.base().await?, &uri);
+        let is_ours = is_same_origin(base, &uri);
+        let known = if is_ours { self.challenges() } else { Vec::new() };
+        let explain = |failure: AuthFailure| failure.for_request(&method, &uri);
         let authorization =
-            if is_ours { self.authorization(auth, &access, (&method, &uri), None).await? } else { None };
+            auth.authorization(self.counterpart(&known), &access, None).await.map_err(explain)?;
         let repeat = match &request.payload {
-            Payload::Bytes(bytes) => Some((request.headers.clone(), bytes.clone())),
-            Payload::Stream { .. } => None,
+            Payload::Bytes(bytes) if is_ours => Some((request.headers.clone(), bytes.clone())),
+            Payload::Bytes(_) | Payload::Stream { .. } => None,
         };
-        if let Some(authorization) = &authorization {
-            request.headers.insert(AUTHORIZATION, authorization.clone());
+        if let Some(authorization) = authorization.clone().filter(|_| is_ours) {
+            request.headers.insert(AUTHORIZATION, authorization);
         }
         let response = self.transport.send(request).await?;
-        let wanted = challenge::parse(&response.headers);
-        if response.status() != StatusCode::UNAUTHORIZED || !is_ours || wanted.is_empty() {
+        // Whoever a redirect has led to does not say where our credentials are to be sent.
+        let wanted = if is_same_origin(base, &response.uri) {
+            challenge::parse(&response.headers)
+        } else {
+            Vec::new()
+        };
+        if response.status() != StatusCode::UNAUTHORIZED || wanted.is_empty() {
             return Ok(response);
         }
-        self.learn(wanted);
+        self.learn(&wanted);
         let Some((headers, bytes)) = repeat else { return Ok(response) };
-        let renewed = self.authorization(auth, &access, (&method, &uri), authorization.as_ref()).await?;
-        let mut request = Request { method, uri, headers, payload: Payload::Bytes(bytes) };
-        match renewed {
-            Some(renewed) if Some(&renewed) != authorization.as_ref() => {
+        let counterpart = self.counterpart(&wanted);
+        let renewed =
+            auth.authorization(counterpart, &access, authorization.as_ref()).await.map_err(explain)?;
+        match renewed.filter(|renewed| Some(renewed) != authorization.as_ref()) {
+            Some(renewed) => {
+                let payload = Payload::Bytes(bytes);
+                let mut request = Request { method: method.clone(), uri: uri.clone(), headers, payload };
                 request.headers.insert(AUTHORIZATION, renewed);
                 Ok(self.transport.send(request).await?)
             }
-            _ => Ok(response),
+            None => Ok(response),
         }
-    }
-
-    async fn authorization(
-        &self,
-        auth: &Authenticator,
-        access: &Access,
-        request: (&Method, &Uri),
-        rejected: Option<&HeaderValue>,
-    ) -> Result<Option<HeaderValue>, Failure> {
-        let challenges = self.challenges();
-        let header = auth.authorization(self.counterpart(&challenges), access, rejected).await;
-        header.map_err(|failure| failure.for_request(request.0, request.1))
     }
 
     /// Checks credentials with the token server, if there is one.
@@ -299,11 +298,20 @@ impl Endpoint {
         Counterpart { transport: &self.transport, identity: self.identity, challenges }
     }
 
-    /// A mirror is asked anonymously: the credentials are the registry's.
+    /// A mirror is asked anonymously, as the credentials are the registry's, and by the names that repositories have
+    /// there.
     fn visible_access(&self, access: &Access) -> Access {
         match self.role {
             Role::Registry => access.clone(),
-            Role::Mirror => Access { credentials: Credentials::Anonymous, scopes: access.scopes.clone() },
+            Role::Mirror => {
+                let project = self.root.split_once("/v2/").map_or("", |(_, project)| project);
+                let rename = |scope: &String| match scope.strip_prefix("repository:") {
+                    Some(rest) if !project.is_empty() => format!("repository:{project}/{rest}"),
+                    _ => scope.clone(),
+                };
+                let scopes = access.scopes.iter().map(rename).collect();
+                Access { credentials: Credentials::Anonymous, scopes }
+            }
         }
     }
 
@@ -332,7 +340,7 @@ impl Endpoint {
             match self.transport.send(Request::new(Method::GET, uri.clone())).await {
                 Ok(mut response) => {
                     if response.status() == StatusCode::UNAUTHORIZED {
-                        self.learn(challenge::parse(&response.headers));
+                        self.learn(&challenge::parse(&response.headers));
                     }
                     // Whatever the body says, somebody who speaks HTTP is there.
                     let _ = response.read_at_most(MAX_PING_BODY).await;
@@ -348,9 +356,13 @@ impl Endpoint {
         Err(attempts)
     }
 
-    fn learn(&self, wanted: Vec<Challenge>) {
+    /// Remembers what the registry wants to see, but for the scope: that was one request's.
+    fn learn(&self, wanted: &[Challenge]) {
         if let Ok(mut challenges) = self.challenges.lock() {
-            *challenges = wanted;
+            *challenges = wanted.to_vec();
+            challenges.iter_mut().for_each(|challenge| {
+                challenge.parameters.remove("scope");
+            });
         }
     }
 

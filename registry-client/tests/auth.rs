@@ -225,6 +225,43 @@ async fn a_mount_asks_for_both_repositories() {
 }
 
 #[tokio::test]
+async fn a_token_for_one_repository_asks_for_no_other() {
+    let registry = registry_with(Gate::Token(policy())).await;
+    registry.put_image("other", "latest", &small_image("amd64"));
+    let client = quick_client();
+    for name in ["app", "other", "app", "other"] {
+        registry.revoke_tokens();
+        client
+            .repository(&registry.image_ref(name), basic("user", "pass"))
+            .fetch_manifest(&latest())
+            .await
+            .unwrap();
+    }
+    let asked: Vec<String> =
+        registry.requests_to(&Method::GET, "/token").into_iter().map(|it| it.path).collect();
+    assert!(asked.len() >= 2 && asked.iter().all(|path| path.matches("scope=").count() == 1), "{asked:?}");
+}
+
+#[tokio::test]
+async fn whoever_a_redirect_leads_to_cannot_ask_for_credentials() {
+    let (registry, thief) = (
+        registry_with(Gate::Basic { username: "user".to_owned(), password: "pass".to_owned() }).await,
+        FaultyRegistry::start().await,
+    );
+    thief.set_gate(Gate::Token(policy()));
+    registry.spoil(Rule::always("/manifests/", Fault::Redirect(thief.url())));
+    let repository = quick_client().repository(&registry.image_ref("app"), basic("user", "pass"));
+    repository.fetch_manifest(&latest()).await.unwrap_err();
+    assert!(!thief.requests().is_empty());
+    assert!(
+        thief
+            .requests()
+            .iter()
+            .all(|request| request.header("authorization").is_empty() && !request.path.contains("user"))
+    );
+}
+
+#[tokio::test]
 async fn useless_answers_of_token_servers_are_errors() {
     let cases = [
         ("{}", "authorization server did not include a token in the response"),

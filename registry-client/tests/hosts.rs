@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use http::Method;
-use registry_client::testing::{Fault, FaultyRegistry, Gate, RawServer, Rule, TunnelProxy};
+use registry_client::testing::{Fault, FaultyRegistry, Gate, RawServer, Rule, TokenPolicy, TunnelProxy};
 use registry_client::{
     Client, Credentials, DOCKER_HUB, DockerHub, InsecureRegistry, ManifestTarget, Mirror, NameService,
     Proxies, RegistryConfig,
@@ -57,11 +57,17 @@ async fn any_registry_may_have_mirrors_below_any_path() {
         (FaultyRegistry::start().await, FaultyRegistry::start().await, FaultyRegistry::start().await);
     let image = small_image("amd64");
     mirror.put_image("proxy/app", "1", &image);
+    mirror.set_gate(Gate::Token(TokenPolicy { allows_anonymous_pull: true, ..TokenPolicy::default() }));
     let root = format!("{}/v2/proxy", mirror.url());
     let client = client_with_mirrors(&hub, &origin.host(), &[root]);
     let repository = client.repository(&origin.image_ref("app"), Credentials::Anonymous);
     assert_eq!(repository.fetch_manifest(&tag("1")).await.unwrap(), image.manifest);
     assert!(origin.requests().is_empty());
+    let asked = &mirror.requests_to(&Method::GET, "/token")[0].path;
+    assert_eq!(
+        asked, "/token?service=test&scope=repository%3Aproxy%2Fapp%3Apull",
+        "the name that it has there"
+    );
 }
 
 #[tokio::test]

@@ -20,8 +20,8 @@ pub(crate) fn quick_config() -> RegistryConfig {
         timeouts: Timeouts {
             first_retry: Duration::from_millis(10),
             longest_retry: Duration::from_millis(1500),
-            response: Duration::from_millis(700),
-            stall: Duration::from_millis(700),
+            response: Duration::from_secs(2),
+            stall: Duration::from_secs(2),
             ..Timeouts::default()
         },
         ..RegistryConfig::default()

@@ -89,6 +89,9 @@ impl TokenCache {
         request: TokenRequest<'_>,
         rejected: Option<&HeaderValue>,
     ) -> Result<HeaderValue, AuthFailure> {
+        if let Some(rejected) = rejected {
+            self.forget(rejected);
+        }
         let slot = self.slot(request.key());
         let mut slot = slot.lock().await;
         if let Some(token) = slot.as_ref()
@@ -100,6 +103,18 @@ impl TokenCache {
         let grant = request.fetch().await?;
         *slot = Some(Token { header: grant.access.clone(), dies: Instant::now() + grant.life });
         Ok(grant.access)
+    }
+
+    /// Drops a token that was rejected. One that is being fetched right now is not it.
+    fn forget(&self, rejected: &HeaderValue) {
+        let Ok(slots) = self.slots.lock() else { return };
+        for slot in slots.values() {
+            if let Ok(mut token) = slot.try_lock()
+                && token.as_ref().is_some_and(|token| token.header == *rejected)
+            {
+                *token = None;
+            }
+        }
     }
 
     fn slot(&self, key: TokenKey) -> Arc<Slot> {
@@ -171,7 +186,8 @@ impl<'a> TokenRequest<'a> {
             ));
         }
         let mut scopes = access.scopes.clone();
-        scopes.extend(challenge.scopes().map(str::to_owned));
+        scopes
+            .extend(challenge.scopes().filter(|scope| !is_covered(scope, &access.scopes)).map(str::to_owned));
         scopes.sort();
         scopes.dedup();
         let service = challenge.parameter("service").to_owned();
@@ -295,6 +311,16 @@ impl<'a> TokenRequest<'a> {
     }
 }
 
+/// Whether all that a scope allows is allowed by one of the others: `repository:a:pull` by `repository:a:pull,push`.
+fn is_covered(scope: &str, by: &[String]) -> bool {
+    let parts =
+        |scope: &str| scope.rsplit_once(':').map(|(what, actions)| (what.to_owned(), actions.to_owned()));
+    let Some((what, actions)) = parts(scope) else { return false };
+    by.iter().filter_map(|other| parts(other)).any(|(other, granted)| {
+        other == what && actions.split(',').all(|action| granted.split(',').any(|it| it == action))
+    })
+}
+
 /// Where JSON went wrong, without its content, which may be a token.
 fn shape_of(error: &serde_json::Error) -> String {
     format!("invalid JSON at line {} column {}", error.line(), error.column())
@@ -303,6 +329,21 @@ fn shape_of(error: &serde_json::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn scopes_that_are_asked_for_anyway_are_not_asked_for_twice() {
+        let ours = ["repository:a/b:pull,push".to_owned()];
+        for (scope, covered) in [
+            ("repository:a/b:pull", true),
+            ("repository:a/b:push,pull", true),
+            ("repository:a/b:delete", false),
+            ("repository:a:pull", false),
+            ("registry:catalog:*", false),
+            ("nonsense", false),
+        ] {
+            assert_eq!(is_covered(scope, &ours), covered, "{scope}");
+        }
+    }
 
     #[test]
     fn tokens_are_good_until_shortly_before_their_end_unless_rejected() {

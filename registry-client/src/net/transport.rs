@@ -32,6 +32,10 @@ use crate::error::{RegistryError, TransportFailure};
 /// As many as Go's http.Client follows.
 const MAX_REDIRECTS: usize = 10;
 
+/// What is read from a connection at once, and so the largest chunk of a body and the largest head. Larger ones are no
+/// faster, and sinks queue chunks by number.
+const MAX_READ_BUFFER: usize = 128 << 10;
+
 /// A body on its way out, with the errors of the source that supplies it.
 pub(crate) type StreamBody = UnsyncBoxBody<Bytes, io::Error>;
 
@@ -72,6 +76,7 @@ impl Transport {
         let pool = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(timeouts.idle_connection)
+            .http1_max_buf_size(MAX_READ_BUFFER)
             .build(connector);
         Self { pool, proxies, timeouts, user_agent }
     }
