@@ -168,8 +168,8 @@ fn forward(core: &Rc<Core>, socket: &Rc<UdpSocket>, query: Forwarded, client: So
 
 async fn serve_tcp(core: Rc<Core>, listener: TcpListener) {
     loop {
-        // Out of descriptors: waiting is all that can be done.
         let Ok((stream, _)) = listener.accept().await else {
+            // Out of descriptors: nothing tells when there are some again.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };

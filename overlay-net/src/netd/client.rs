@@ -147,6 +147,7 @@ impl Client {
             match self.greet() {
                 Ok(stream) => return Ok(stream),
                 Err(error) if Instant::now() > deadline => return Err(failed("wait for its socket")(error)),
+                // A socket cannot be waited for before it exists.
                 Err(_) => thread::sleep(POLL),
             }
         }

@@ -76,6 +76,7 @@ async fn serve_client(netd: Rc<Netd>, mut stream: UnixStream) {
     }
     netd.clients.set(netd.clients.get() - 1);
     drop(stream);
+    // This is the waiting itself: for a daemon that may come back.
     tokio::time::sleep(netd.idle_limit).await;
     if netd.clients.get() == 0 && netd.is_idle() {
         netd.ended.notify_one();

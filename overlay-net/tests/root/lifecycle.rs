@@ -39,6 +39,7 @@ fn wait_until(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !condition() {
         assert!(Instant::now() < deadline, "{what}");
+        // The kernel announces none of these conditions.
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -80,6 +81,7 @@ fn a_dead_netd_is_noticed_and_replaced() {
         runtime.block_on(async {
             let closed = world.host.netd_closed();
             let kill = async {
+                // Whether the watcher waits already cannot be seen; either order must work.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 world.kill_netd();
             };
@@ -113,10 +115,12 @@ fn netd_ends_when_there_is_nothing_to_do_and_comes_back_when_there_is() {
         let daemon = world.restarted();
         assert!(daemon.restore(&desired(&[&net], &[&web])).errors.is_empty());
         drop(daemon);
+        // Something must not happen for longer than netd's patience.
         std::thread::sleep(Duration::from_millis(200));
         assert!(listening() && resolves(&web));
         // Without work it stays for as long as a daemon is connected, and no longer.
         assert!(world.host.remove_sandbox(&web.sandbox).is_empty());
+        // Again, something must not happen.
         std::thread::sleep(Duration::from_millis(200));
         assert!(listening());
         world.host.restore(&Desired { networks: vec![net], sandboxes: Vec::new() });
