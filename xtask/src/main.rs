@@ -12,7 +12,9 @@ mod dist;
 mod run;
 mod setup;
 mod start;
+mod test;
 mod tidy;
+mod vm;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -46,6 +46,16 @@ pub(crate) fn for_tests() -> Result<()> {
     install(&[TO_BUILD, TO_RUN, TO_TEST].concat())
 }
 
+/// Installs what booting a guest needs.
+pub(crate) fn for_vm() -> Result<()> {
+    install(&[
+        ("qemu-system-x86_64", "qemu-system-x86"),
+        ("cpio", "cpio"),
+        ("depmod", "kmod"),
+        ("busybox", "busybox-static"),
+    ])
+}
+
 /// Fails, with what to do, unless we are root.
 pub(crate) fn require_root() -> Result<()> {
     if read("id", &["-u"])?.trim() == "0" {

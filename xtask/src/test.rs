@@ -1,0 +1,89 @@
+//! `test`: the parts of the tests, one by one or all.
+//!
+//! Start reading at [`PARTS`]. `make test` and CI run `test all`; long fuzzing, scale and virtual machine runs are commands of
+//! their own.
+
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+
+use crate::dist::target_directory;
+use crate::{call, check, setup};
+
+/// One part: its name, whether `all` includes it, and what it runs.
+struct Part {
+    name: &'static str,
+    in_all: bool,
+    help: &'static str,
+    run: fn() -> Result<()>,
+}
+
+const PARTS: &[Part] = &[
+    Part {
+        name: "check",
+        in_all: true,
+        help: "formatting, lints, layering, documentation",
+        run: || check::check(&[]),
+    },
+    Part { name: "unit", in_all: true, help: "everything but the black-box suites", run: unit },
+    Part { name: "cli", in_all: true, help: "the stock docker client against a daemon of our own", run: cli },
+    Part { name: "compose", in_all: true, help: "docker-compose projects", run: compose },
+    Part {
+        name: "vm",
+        in_all: false,
+        help: "the core cases on a stock Debian kernel in QEMU",
+        run: crate::vm::smoke,
+    },
+];
+
+/// Runs the named parts; `all` for those of CI.
+pub(crate) fn command(arguments: &[String]) -> Result<()> {
+    if arguments.is_empty() {
+        for part in PARTS {
+            println!("  {:<10}{}", part.name, part.help);
+        }
+        return Ok(());
+    }
+    let wanted =
+        |part: &&Part| arguments.iter().any(|name| name == part.name || (name == "all" && part.in_all));
+    if let Some(unknown) =
+        arguments.iter().find(|name| *name != "all" && !PARTS.iter().any(|part| part.name == *name))
+    {
+        bail!("there is no part {unknown}");
+    }
+    setup::require_root()?;
+    setup::for_tests()?;
+    let mut times = Vec::new();
+    for part in PARTS.iter().filter(wanted) {
+        let started = Instant::now();
+        eprintln!("== {}", part.name);
+        (part.run)()?;
+        times.push(format!("{} {} s", part.name, started.elapsed().as_secs()));
+    }
+    eprintln!("== passed: {}", times.join(", "));
+    Ok(())
+}
+
+/// Unit, property, conformance and kernel tests of all crates. The kernel tests make namespaces of their own.
+fn unit() -> Result<()> {
+    let black_box = ["--exclude", "integration-cli", "--exclude", "compose-tests"];
+    call("cargo", &[["test", "--workspace", "--locked", "--all-features"].as_slice(), &black_box].concat())
+}
+
+fn cli() -> Result<()> {
+    build_daemon()?;
+    call("cargo", &["test", "--package", "integration-cli", "--locked"])
+}
+
+fn compose() -> Result<()> {
+    build_daemon()?;
+    call("cargo", &["test", "--package", "compose-tests", "--locked"])
+}
+
+/// The black-box suites start the daemon that was built last.
+fn build_daemon() -> Result<()> {
+    call("cargo", &["build", "--package", "shoald", "--locked"])?;
+    let binary = target_directory()?.join("debug/shoald");
+    anyhow::ensure!(binary.exists(), "{} was not built", binary.display());
+    Ok(())
+}
