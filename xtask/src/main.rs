@@ -57,6 +57,11 @@ const COMMANDS: &[Command] = &[
         help: "starts a daemon on a temporary root: run [FLAGS OF SHOALD]",
         run: run::command,
     },
+    Command {
+        name: "test",
+        help: "tests: test all, or test PART ...; without arguments lists the parts",
+        run: test::command,
+    },
 ];
 
 fn main() -> ExitCode {
