@@ -46,8 +46,8 @@ pub fn create(request: CreateRequest<'_>) -> Result<Created> {
     }
     protect_caller()?;
     let cgroup = Cgroup::at(&plan.cgroup_path)?;
-    cgroup.create()?;
-    let created = cgroup.apply(&plan.resources).and_then(|limits| {
+    refuse_occupied(&cgroup)?;
+    let created = cgroup.create().and_then(|()| cgroup.apply(&plan.resources)).and_then(|limits| {
         warnings.extend(limits);
         start_init(request, &plan, &cgroup, &mut warnings)
     });
@@ -58,6 +58,17 @@ pub fn create(request: CreateRequest<'_>) -> Result<Created> {
             let _ = cgroup.remove();
             Err(error)
         }
+    }
+}
+
+/// Refuses a cgroup in which processes run: limiting, emptying or removing it would hit somebody else.
+fn refuse_occupied(cgroup: &Cgroup) -> Result<()> {
+    match cgroup.pids()?.len() {
+        0 => Ok(()),
+        count => Err(RuntimeError::InvalidSpec(format!(
+            "container's cgroup is not empty: {count} process(es) found in {}",
+            cgroup.path().display()
+        ))),
     }
 }
 

@@ -84,6 +84,10 @@ impl Container {
     /// Goes on over errors and reports the first. The init process, if it still runs, is killed and reaped when it is a
     /// child of the caller.
     pub fn delete(self, spec: &Spec) -> Result<()> {
+        if self.is_running() {
+            // In the cgroup first, because a frozen process does not die of its own signal. Failures show below.
+            let _ = self.cgroup().kill_all();
+        }
         // Gone already, or somebody else's child: either way there is nothing left to do about it here.
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
         let _ = waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);

@@ -245,6 +245,54 @@ fn preserved_descriptors_arrive_and_others_do_not() {
 }
 
 #[test]
+fn a_paused_container_can_be_deleted_by_force() {
+    let Some(mut bench) = Bench::new() else { return };
+    bench.start_sleeper("c");
+    bench.ours_ok(&["pause", "c"]);
+    bench.ours_ok(&["delete", "--force", "c"]);
+    assert!(!bench.ours(&["state", "c"]).status.success());
+}
+
+#[test]
+fn a_cgroup_in_use_is_not_taken_over() {
+    let Some(mut bench) = Bench::new() else { return };
+    bench.start_sleeper("c");
+    bench.config["linux"]["cgroupsPath"] = json!(bench.cgroup_of("c"));
+    fs::write(bench.bundle().join("config.json"), serde_json::to_vec(&bench.config).unwrap()).unwrap();
+    let output = bench.ours(&["create", "--bundle", ".", "other"]);
+    assert!(text(&output.stderr).contains("cgroup is not empty: 1 process(es)"), "{output:?}");
+    assert_eq!(bench.status("c")["status"], "running");
+}
+
+#[test]
+fn a_later_mount_of_the_host_reaches_a_slave_and_not_a_private_bind() {
+    let Some(mut bench) = Bench::new() else { return };
+    let source = bench.host("source");
+    fs::create_dir_all(&source).unwrap();
+    for (destination, propagation) in [("/slave", "rslave"), ("/private", "rprivate")] {
+        bench.add_mount(json!({ "destination": destination, "type": "bind", "source": source, "options": ["rbind", propagation] }));
+    }
+    bench.config["linux"]["rootfsPropagation"] = json!("rslave");
+    bench.config["linux"]["cgroupsPath"] = json!(bench.cgroup_of("c"));
+    bench.set_args(&["sleep", "1000"]);
+    fs::write(bench.bundle().join("config.json"), serde_json::to_vec(&bench.config).unwrap()).unwrap();
+    // In a mount namespace of its own, so that the host's is never touched.
+    let script = "mount -t tmpfs one $SOURCE && mount --make-shared $SOURCE && $OURS run --detach --bundle . c </dev/null >/dev/null 2>&1 \
+        && mkdir $SOURCE/late && mount -t tmpfs two $SOURCE/late && touch $SOURCE/late/seen \
+        && $OURS exec c ls /slave/late /private/late; $OURS delete --force c";
+    let ours =
+        format!("{} --root {}", env!("CARGO_BIN_EXE_node-runtime"), bench.host("state-Ours").display());
+    let output = std::process::Command::new("unshare")
+        .args(["--mount", "sh", "-c", script])
+        .current_dir(bench.bundle())
+        .env("OURS", ours)
+        .env("SOURCE", &source)
+        .output()
+        .unwrap();
+    assert_eq!(text(&output.stdout), "/private/late:\n\n/slave/late:\nseen", "{output:?}");
+}
+
+#[test]
 fn what_is_not_supported_is_refused_with_its_name() {
     let Some(mut bench) = Bench::new() else { return };
     bench.config["linux"]["intelRdt"] = json!({ "closID": "x" });

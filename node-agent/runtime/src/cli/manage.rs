@@ -96,6 +96,8 @@ fn delete_by_id(store: &Store, id: &str, is_forced: bool) -> Result<()> {
         _ => {}
     }
     if let Ok(container) = store.find(&entry.record)?.alive("delete") {
+        // All, because that also reaches a paused container.
+        container.kill(libc::SIGKILL, KillScope::All)?;
         container.kill(libc::SIGKILL, KillScope::Init)?;
         wait_for_end(&container);
     }

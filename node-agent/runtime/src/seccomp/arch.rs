@@ -64,8 +64,8 @@ impl Arch {
         }
     }
 
-    /// Whether arguments have 64 bits; x32 passes them in 64-bit registers.
+    /// Whether arguments are compared in all 64 bits; x32's are 32-bit values, as libseccomp sees it too.
     pub(crate) fn has_wide_arguments(self) -> bool {
-        !matches!(self, Self::X86 | Self::Arm)
+        matches!(self, Self::X86_64 | Self::Aarch64)
     }
 }
