@@ -12,6 +12,7 @@ mod container;
 mod error;
 mod execs;
 pub mod log;
+pub mod logread;
 mod oom;
 mod poll;
 mod process;
@@ -21,6 +22,7 @@ mod requests;
 mod runtime;
 mod socket;
 mod stdio;
+pub mod stream;
 mod sys;
 
 use std::ffi::OsString;

@@ -8,6 +8,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::Timespec;
+
+use crate::stream::Stream;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
 /// How many events are fetched at once.
@@ -24,25 +26,6 @@ pub(crate) struct SessionId(pub(crate) u32);
 impl SessionId {
     /// The container's init process.
     pub(crate) const INIT: Self = Self(0);
-}
-
-/// One of a process' two output streams. The numbers are those of Docker's multiplexed frames.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Stream {
-    Stdout = 1,
-    Stderr = 2,
-}
-
-impl Stream {
-    pub(crate) const ALL: [Self; 2] = [Self::Stdout, Self::Stderr];
-
-    /// The name in log entries.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Stdout => "stdout",
-            Self::Stderr => "stderr",
-        }
-    }
 }
 
 /// What an event is about.

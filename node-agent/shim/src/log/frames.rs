@@ -22,7 +22,7 @@ use jiff::Timestamp;
 
 use super::file::EntryEnds;
 use super::{EntryFormat, LineEnd};
-use crate::poll::Stream;
+use crate::stream::Stream;
 
 /// Bytes of a length field.
 pub const LENGTH_LEN: usize = 4;

@@ -15,7 +15,7 @@ use jiff::fmt::temporal::DateTimePrinter;
 
 use super::file::EntryEnds;
 use super::{EntryFormat, LineEnd};
-use crate::poll::Stream;
+use crate::stream::Stream;
 
 /// How files of this format end.
 pub(crate) const ENDS: EntryEnds = EntryEnds { whole_entries, sound_len };
@@ -102,19 +102,76 @@ fn sound_len(file: &File, len: u64) -> io::Result<u64> {
 /// How many bytes are examined at once; a compile-time constant, so that the compiler uses vector instructions.
 const BLOCK_LEN: usize = 32;
 
+/// The longest that a byte becomes: `\u00XX`.
+const MAX_ESCAPED_LEN: usize = 6;
+
+/// What each byte of valid text becomes, with the length of it in the last place.
+const ESCAPES: [[u8; 8]; 256] = escapes();
+
+const fn escapes() -> [[u8; 8]; 256] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut table = [[0; 8]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the loop ends at 256, and try_from is not const"
+        )]
+        let this = byte as u8;
+        table[byte] = match this {
+            b'"' | b'\\' => [b'\\', this, 0, 0, 0, 0, 0, 2],
+            b'\n' => [b'\\', b'n', 0, 0, 0, 0, 0, 2],
+            b'\r' => [b'\\', b'r', 0, 0, 0, 0, 0, 2],
+            ..0x20 | b'<' | b'>' | b'&' => {
+                [b'\\', b'u', b'0', b'0', DIGITS[byte >> 4], DIGITS[byte & 0xf], 0, 6]
+            }
+            0x20.. => [this, 0, 0, 0, 0, 0, 0, 1],
+        };
+        byte += 1;
+    }
+    table
+}
+
 /// Appends text as the inside of a JSON string.
 ///
 /// As dockerd: `"` and `\` with a backslash, newline and carriage return as `\n` and `\r`, other control characters
 /// and `<`, `>`, `&`, U+2028 and U+2029 as `\u00XX` and `\u202X`, each byte that is not UTF-8 as `\ufffd`.
 fn escape(text: &[u8], out: &mut Vec<u8>) {
-    let mut blocks = text.chunks_exact(BLOCK_LEN);
-    let n_plain = blocks.by_ref().take_while(|block| is_plain(block)).count() * BLOCK_LEN;
-    let (plain, rest) = text.split_at(n_plain);
-    out.extend_from_slice(plain);
-    if rest.len() < BLOCK_LEN && is_plain(rest) {
-        out.extend_from_slice(rest);
+    let is_regular = text.is_ascii() || (std::str::from_utf8(text).is_ok() && !has_line_separator(text));
+    if is_regular {
+        escape_by_byte(text, out);
     } else {
-        escape_slowly(rest, out);
+        escape_by_character(text, out);
+    }
+}
+
+fn has_line_separator(text: &[u8]) -> bool {
+    memchr::memmem::find_iter(text, b"\xe2\x80").any(|at| matches!(text.get(at + 2), Some(0xa8 | 0xa9)))
+}
+
+/// Copies blocks in which nothing has to be escaped, and translates the others without a branch for each byte.
+fn escape_by_byte(mut text: &[u8], out: &mut Vec<u8>) {
+    // Every escape is written eight bytes wide, whatever its length.
+    let mut escaped = [0; BLOCK_LEN * MAX_ESCAPED_LEN + 8];
+    loop {
+        let n_plain_blocks = text.chunks_exact(BLOCK_LEN).take_while(|block| is_plain(block)).count();
+        let (plain, rest) = text.split_at(n_plain_blocks * BLOCK_LEN);
+        out.extend_from_slice(plain);
+        if rest.is_empty() {
+            return;
+        }
+        let (block, rest) = rest.split_at(rest.len().min(BLOCK_LEN));
+        let mut len = 0;
+        for &byte in block {
+            let escape = &ESCAPES[usize::from(byte)];
+            // As an array and not as a slice: then it is one move and no call.
+            if let Some(place) = escaped[len..].first_chunk_mut() {
+                *place = *escape;
+            }
+            len += usize::from(escape[7]);
+        }
+        out.extend_from_slice(&escaped[..len]);
+        text = rest;
     }
 }
 
@@ -123,73 +180,33 @@ fn is_plain(block: &[u8]) -> bool {
 }
 
 const fn is_special(byte: u8) -> bool {
-    (byte < 0x20)
-        | (byte >= 0x80)
-        | (byte == b'"')
-        | (byte == b'\\')
-        | (byte == b'<')
-        | (byte == b'>')
-        | (byte == b'&')
+    (byte < 0x20) | (byte == b'"') | (byte == b'\\') | (byte == b'<') | (byte == b'>') | (byte == b'&')
 }
 
-fn escape_slowly(text: &[u8], out: &mut Vec<u8>) {
-    // Whatever is between two special bytes is copied at once.
-    let mut rest = text;
-    while let Some(n_plain) = rest.iter().position(|&byte| is_special(byte)) {
-        out.extend_from_slice(&rest[..n_plain]);
-        rest = &rest[n_plain..];
-        let n_taken = match rest[0] {
-            byte @ (b'"' | b'\\') => {
-                out.extend_from_slice(&[b'\\', byte]);
-                1
-            }
-            b'\n' => {
-                out.extend_from_slice(br"\n");
-                1
-            }
-            b'\r' => {
-                out.extend_from_slice(br"\r");
-                1
-            }
-            byte @ ..0x80 => {
-                escape_as_hex(byte, out);
-                1
-            }
-            0x80.. => escape_character(rest, out),
+/// For text that is not UTF-8 throughout, or holds one of the two characters beyond ASCII that are escaped.
+fn escape_by_character(mut text: &[u8], out: &mut Vec<u8>) {
+    while let Some(&first) = text.first() {
+        let char_len = match first {
+            0xc2..=0xdf => 2,
+            0xe0..=0xef => 3,
+            0xf0..=0xf4 => 4,
+            _ => 1,
         };
-        rest = &rest[n_taken..];
-    }
-    out.extend_from_slice(rest);
-}
-
-fn escape_as_hex(byte: u8, out: &mut Vec<u8>) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]];
-    out.extend_from_slice(br"\u00");
-    out.extend_from_slice(&digits);
-}
-
-/// Appends the character beyond ASCII at the front; returns how many bytes it took.
-fn escape_character(text: &[u8], out: &mut Vec<u8>) -> usize {
-    let char_len = match text[0] {
-        0xc2..=0xdf => 2,
-        0xe0..=0xef => 3,
-        0xf0..=0xf4 => 4,
-        _ => 1,
-    };
-    match text.get(..char_len).filter(|bytes| std::str::from_utf8(bytes).is_ok()) {
-        Some([0xe2, 0x80, last @ (0xa8 | 0xa9)]) => {
-            out.extend_from_slice(if *last == 0xa8 { br"\u2028" } else { br"\u2029" });
-            3
-        }
-        Some(bytes) => {
-            out.extend_from_slice(bytes);
-            char_len
-        }
-        None => {
-            out.extend_from_slice(br"\ufffd");
-            1
-        }
+        let n_taken = match text.get(..char_len).filter(|bytes| std::str::from_utf8(bytes).is_ok()) {
+            Some([0xe2, 0x80, last @ (0xa8 | 0xa9)]) => {
+                out.extend_from_slice(if *last == 0xa8 { br"\u2028" } else { br"\u2029" });
+                3
+            }
+            Some(bytes) => {
+                escape_by_byte(bytes, out);
+                char_len
+            }
+            None => {
+                out.extend_from_slice(br"\ufffd");
+                1
+            }
+        };
+        text = &text[n_taken..];
     }
 }
 

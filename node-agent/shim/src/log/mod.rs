@@ -18,8 +18,8 @@ use self::file::LogFile;
 use self::frames::LocalFormat;
 use self::json::JsonFormat;
 use self::lines::Splitter;
-use crate::poll::Stream;
 use crate::protocol::LogConfig;
+use crate::stream::Stream;
 
 /// Whether an entry ends its line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

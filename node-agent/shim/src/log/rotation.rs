@@ -88,7 +88,9 @@ impl Rotation {
         let oldest = self.max_files - 1;
         remove_if_any(&self.raw(oldest))?;
         remove_if_any(&self.compressed(oldest))?;
-        for index in (1..oldest).rev() {
+        let is_taken = |index: &u32| self.raw(*index).exists() || self.compressed(*index).exists();
+        let first_free = (1..oldest).find(|index| !is_taken(index)).unwrap_or(oldest);
+        for index in (1..first_free).rev() {
             rename_if_any(&self.raw(index), &self.raw(index + 1))?;
             rename_if_any(&self.compressed(index), &self.compressed(index + 1))?;
         }

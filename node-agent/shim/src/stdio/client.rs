@@ -8,8 +8,9 @@ use std::io::{self, IoSlice, Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
-use crate::poll::{ConnectionId, Interest, Poller, Stream, Token};
+use crate::poll::{ConnectionId, Interest, Poller, Token};
 use crate::protocol::{AttachRequest, Framing};
+use crate::stream::Stream;
 
 /// Bytes that wait for a socket.
 #[derive(Debug, Default)]

@@ -22,8 +22,9 @@ use self::client::{Client, Readiness};
 use self::input::Input;
 pub(crate) use self::pipes::{ChildEnds, Plan};
 use crate::log::LogWriter;
-use crate::poll::{ConnectionId, Interest, Poller, Ready, SessionId, Stream, Token};
+use crate::poll::{ConnectionId, Interest, Poller, Ready, SessionId, Token};
 use crate::protocol::{AttachRequest, ConsoleSize};
+use crate::stream::Stream;
 
 /// How much output may wait for a client before the process is held up.
 const CLIENT_BACKLOG: usize = 1024 * 1024;

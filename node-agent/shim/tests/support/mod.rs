@@ -279,7 +279,7 @@ impl Drop for Container {
 }
 
 fn shim_program() -> OsString {
-    OsString::from(env!("CARGO_BIN_EXE_node-shim"))
+    std::env::var_os("SHIM_PROGRAM").unwrap_or_else(|| OsString::from(env!("CARGO_BIN_EXE_node-shim")))
 }
 
 /// A small OCI configuration, with everything of its own that can be its own.
