@@ -12,7 +12,7 @@ pub(crate) mod rotation;
 
 use std::io;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use self::file::LogFile;
 use self::frames::LocalFormat;
@@ -108,17 +108,20 @@ pub(crate) struct Entries<F> {
     file: LogFile,
     stdout: Splitter,
     stderr: Splitter,
+    /// The time of the last entries.
+    last: Timestamp,
 }
 
 impl<F: EntryFormat> Entries<F> {
     fn new(format: F, file: LogFile) -> Self {
-        Self { format, file, stdout: Splitter::default(), stderr: Splitter::default() }
+        Self { format, file, stdout: Splitter::default(), stderr: Splitter::default(), last: Timestamp::MIN }
     }
 
     fn write(&mut self, stream: Stream, bytes: &[u8]) {
         // One reading of the clock for all that was read at once.
-        self.format.begin(stream, Timestamp::now());
-        let Self { format, file, stdout, stderr } = self;
+        let time = self.now();
+        self.format.begin(stream, time);
+        let Self { format, file, stdout, stderr, .. } = self;
         let splitter = match stream {
             Stream::Stdout => stdout,
             Stream::Stderr => stderr,
@@ -127,10 +130,23 @@ impl<F: EntryFormat> Entries<F> {
         file.flush();
     }
 
+    /// The time for entries of this moment. Small steps back, as when the clock is corrected, are not followed: readers
+    /// search by time. Big ones are: the clock was plainly wrong before.
+    fn now(&mut self) -> Timestamp {
+        const SMALL_STEP: SignedDuration = SignedDuration::from_secs(10);
+        let now = Timestamp::now();
+        let step_back = self.last.duration_since(now);
+        if step_back <= SignedDuration::ZERO || step_back > SMALL_STEP {
+            self.last = now;
+        }
+        self.last
+    }
+
     fn finish(&mut self) {
-        let Self { format, file, stdout, stderr } = self;
+        let time = self.now();
+        let Self { format, file, stdout, stderr, .. } = self;
         for (stream, splitter) in [(Stream::Stdout, stdout), (Stream::Stderr, stderr)] {
-            format.begin(stream, Timestamp::now());
+            format.begin(stream, time);
             splitter.finish(|text, end| file.append(|out| format.append(text, end, out)));
         }
         file.flush();

@@ -183,12 +183,12 @@ pub(super) fn open_newer(
     than: &Source,
 ) -> io::Result<Vec<Source>> {
     let mut sources = open_all(path, max_files, format)?;
-    let is_newer = |source: &Source| {
-        // An empty file is the one that was just begun.
-        source.identity != than.identity
-            && (source.first_time.is_none() || source.first_time > than.first_time)
-    };
-    sources.retain(is_newer);
+    if let Some(position) = sources.iter().position(|source| source.identity == than.identity) {
+        sources.truncate(position);
+        return Ok(sources);
+    }
+    // It was compressed or removed meanwhile: what begins later is newer. An empty file is the one that was just begun.
+    sources.retain(|source| source.first_time.is_none() || source.first_time > than.first_time);
     Ok(sources)
 }
 

@@ -16,6 +16,9 @@ use super::{Entry, Parsed};
 use crate::log::json::{PREFIX, STREAM_PREFIX, TIME_PREFIX};
 use crate::stream::Stream;
 
+/// What follows the time.
+const TIME_SUFFIX: &[u8] = br#""}"#;
+
 /// Bytes in which the end of an entry of ours, from the time on, has room.
 const TIME_REACH: usize = 64;
 
@@ -97,21 +100,20 @@ fn scan<'a>(line: &'a [u8], text: &mut Vec<u8>) -> Option<Scanned<'a>> {
         Some((stream, rest.strip_prefix(b"\"")?))
     })?;
     let time = time_of(rest)?;
-    let attrs = match rest.len() - time.len() - TIME_PREFIX.len() - b"\"}".len() + b"\"".len() {
-        0 => &[][..],
-        len => rest[..len].strip_prefix(br#","attrs":"#)?,
+    let between = rest.len().checked_sub(TIME_PREFIX.len() + time.len() + TIME_SUFFIX.len())?;
+    let attrs = match &rest[..between] {
+        [] => &[][..],
+        field => field.strip_prefix(br#","attrs":"#)?,
     };
     Some(Scanned { stream, attrs, time })
 }
 
 /// The text of the time at the end of a line.
 fn time_of(line: &[u8]) -> Option<&[u8]> {
-    let line = line.strip_suffix(b"\"}")?;
+    let line = line.strip_suffix(TIME_SUFFIX)?;
     let reach = line.len().saturating_sub(TIME_REACH);
-    // The quote at the front of the prefix is the end of the field before, whatever that is.
-    let prefix = &TIME_PREFIX[1..];
-    let at = memchr::memmem::rfind(&line[reach..], prefix)?;
-    Some(&line[reach + at + prefix.len()..])
+    let at = memchr::memmem::rfind(&line[reach..], TIME_PREFIX)?;
+    Some(&line[reach + at + TIME_PREFIX.len()..])
 }
 
 /// Appends what an escaped text stands for; returns the length of the escaped form, up to its closing quote.
