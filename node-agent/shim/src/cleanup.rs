@@ -76,7 +76,7 @@ fn find_cgroup(init: Option<&ProcessRecord>, config: Option<&Config>) -> Option<
 /// Kills what is left; `false` when something cannot be killed, which must not be recorded as an exit.
 fn end_processes(init: Option<&ProcessRecord>, cgroup: Option<&Cgroup>, failures: &mut Vec<String>) -> bool {
     let mut has_ended = true;
-    if let Some(cgroup) = cgroup {
+    if let Some(cgroup) = cgroup.filter(|cgroup| cgroup.is_occupied()) {
         if let Err(error) = cgroup.kill_all() {
             failures.push(format!("kill the container's processes: {}", error.chain()));
         }

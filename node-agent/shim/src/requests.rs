@@ -80,13 +80,8 @@ impl Shim {
         if signal == libc::SIGKILL {
             return cgroup.kill_all().map_err(|error| internal("kill the container", error.chain()));
         }
-        let pids =
-            cgroup.pids().map_err(|error| internal("list the container's processes", error.chain()))?;
-        for pid in pids.into_iter().filter_map(rustix::process::Pid::from_raw) {
-            // One that has gone meanwhile does not need the signal.
-            sys::send_signal(pid, signal).map_err(|error| internal("signal the container", error))?;
-        }
-        Ok(())
+        // One that has gone meanwhile does not need the signal.
+        cgroup.signal_all(signal).map_err(|error| internal("signal the container", error.chain()))
     }
 
     fn set_freezer(&mut self, wanted: Freezer) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use node_shim::protocol::{
     Answer, Call, EXIT_FILE, Event, ExitRecord, FailureKind, INIT_PID_FILE, KillScope, Phase, ProcessRecord,
-    SOCKET_FILE,
+    SOCKET_FILE, StdinMode,
 };
 
 use crate::support::{Container, Runtime, under_every_runtime, wait_until};
@@ -187,5 +187,68 @@ fn output_is_complete_although_a_descendant_holds_the_pipes() {
         assert_eq!(container.logged_text("stdout"), "parent\n");
         daemon.done(Call::Shutdown);
         container.expect_shim_to_end();
+    });
+}
+
+#[test]
+fn memory_kills_are_told_as_they_happen_and_remembered_in_the_exit() {
+    under_every_runtime(|machine, runtime| {
+        let script = "dd if=/dev/zero of=/dev/null bs=100M count=1; echo dd $?; read line; exit 0";
+        let mut container = machine.container(runtime, script).with_stdin(StdinMode::Open);
+        container.config["linux"]["resources"]["memory"] =
+            serde_json::json!({"limit": 30_000_000, "swap": 30_000_000});
+        let mut daemon = container.spawn();
+        daemon.run();
+        loop {
+            if let Event::Oom { kills } = daemon.event() {
+                assert_eq!(kills, 1);
+                break;
+            }
+        }
+        wait_until("the shell goes on", || container.logged_text("stdout") == "dd 137\n");
+        let Ok(Answer::State(state)) = daemon.call(Call::State) else { panic!("no state") };
+        assert_eq!(state.oom_kills, 1);
+        daemon.done(Call::CloseStdin);
+        let exit = daemon.exit();
+        assert_eq!((exit.code, exit.oom_killed), (0, true));
+    });
+}
+
+#[test]
+fn a_container_killed_for_want_of_memory_says_so() {
+    under_every_runtime(|machine, runtime| {
+        let mut container =
+            machine.container_of(runtime, &["dd", "if=/dev/zero", "of=/dev/null", "bs=100M", "count=1"]);
+        container.config["linux"]["resources"]["memory"] =
+            serde_json::json!({"limit": 30_000_000, "swap": 30_000_000});
+        let mut daemon = container.spawn();
+        daemon.run();
+        let mut is_told = false;
+        let exit = loop {
+            match daemon.event() {
+                Event::Oom { .. } => is_told = true,
+                Event::Phase(Phase::Exited(exit)) => break exit,
+                _ => {}
+            }
+        };
+        assert!(is_told, "before the exit");
+        assert_eq!((exit.code, exit.signal, exit.oom_killed), (137, Some(9), true));
+        daemon.done(Call::Shutdown);
+        container.expect_shim_to_end();
+    });
+}
+
+#[test]
+fn every_process_can_be_signalled_at_once() {
+    under_every_runtime(|machine, runtime| {
+        let script = "sh -c 'trap \"echo child; exit\" USR1; echo ready; while :; do sleep 0.01; done' & \
+                      trap 'wait; exit 21' USR1; while :; do sleep 0.01; done";
+        let mut container = machine.container(runtime, script);
+        let mut daemon = container.spawn();
+        daemon.run();
+        wait_until("both listen", || container.logged_text("stdout") == "ready\n");
+        daemon.done(Call::Kill { signal: 10, scope: KillScope::All });
+        assert_eq!(daemon.exit().code, 21);
+        assert_eq!(container.logged_text("stdout"), "ready\nchild\n");
     });
 }
