@@ -271,6 +271,7 @@ impl Shim {
 
     /// Goes on with whatever waits for something else to have happened. Called after every round of events.
     pub(crate) fn settle(&mut self) {
+        self.settle_oom();
         self.settle_exit();
         self.settle_execs();
         self.settle_compression();

@@ -180,7 +180,8 @@ impl Shim {
 
     fn patience(&self, is_swollen: bool) -> Patience {
         let sessions = self.execs.iter().filter_map(|exec| exec.session()).chain([&self.init]);
-        let deadline = sessions.filter_map(Session::deadline).chain(self.accept_again).min();
+        let deadline =
+            sessions.filter_map(Session::deadline).chain(self.accept_again).chain(self.oom.deadline()).min();
         let until_deadline = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         match (until_deadline, is_swollen) {
             (Some(duration), true) => Patience::Until(duration.min(TRIM_DELAY)),
