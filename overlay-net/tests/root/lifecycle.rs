@@ -158,7 +158,7 @@ fn containers_may_start_and_stop_all_at_once() {
         std::thread::scope(|scope| {
             for chunk in sandboxes.chunks(10) {
                 scope.spawn(move || {
-                    chunk.iter().for_each(|s| assert!(world.host.remove_sandbox(s).is_empty()))
+                    chunk.iter().for_each(|s| assert!(world.host.remove_sandbox(s).is_empty()));
                 });
             }
         });

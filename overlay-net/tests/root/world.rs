@@ -283,7 +283,7 @@ pub(crate) fn run(program: &str, arguments: &str) -> String {
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests look at the kernel with the tools that people use")]
-fn command(program: &str) -> Command {
+pub(crate) fn command(program: &str) -> Command {
     Command::new(program)
 }
 
