@@ -10,6 +10,7 @@ mod containers;
 mod networks;
 mod process;
 mod system;
+mod volumes;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,7 +22,7 @@ fn main() -> ExitCode {
 }
 
 fn cases() -> Vec<Case> {
-    [containers::cases(), networks::cases(), process::cases(), system::cases()].concat()
+    [containers::cases(), networks::cases(), process::cases(), system::cases(), volumes::cases()].concat()
 }
 
 fn prepare(session: &Session) {
