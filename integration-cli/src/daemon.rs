@@ -181,6 +181,13 @@ impl Daemon {
         outcome
     }
 
+    /// Starts a second daemon on the files of this one, which it is expected to refuse; returns what it said.
+    #[track_caller]
+    #[must_use]
+    pub fn start_beside(&self) -> Outcome {
+        run_within(self.start_command(&DaemonOptions::default()), b"", START_STOP_LIMIT)
+    }
+
     /// Starts the daemon again on the same roots, e.g. after [`Daemon::kill`].
     #[track_caller]
     pub fn start_again(&self, options: &DaemonOptions) {
@@ -271,6 +278,11 @@ impl Daemon {
     pub fn kill(&self) {
         self.signal(Signal::KILL);
         self.wait();
+        // The reference's containerd ends shortly after it by itself; a dockerd that starts meanwhile waits for the
+        // old one in vain. Nobody restarts a service that fast but a test.
+        let file = self.machine().root().join("exec/containerd/containerd.pid");
+        let Ok(pid) = fs::read_to_string(file) else { return };
+        poll(START_STOP_LIMIT, &mut || (!Path::new("/proc").join(pid.trim()).exists()).then_some(()));
     }
 
     /// Tells the daemon to stop and waits until it has; returns its exit code.

@@ -62,14 +62,15 @@ fn mounts(machine: &Machine) -> Vec<String> {
     let table = fs::read_to_string(format!("/proc/{}/mountinfo", machine.inside_pid())).unwrap_or_default();
     let root = machine.root().to_string_lossy().into_owned();
     let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(str::to_owned);
-    points.filter(|point| point.starts_with(&root) && !is_kept(point)).collect()
+    points.filter(|point| point.starts_with(&root) && !is_kept(point.trim_start_matches(&root))).collect()
 }
 
 /// Mounts that a daemon without containers may keep over its stop.
 ///
-/// The reference keeps the namespace that its host-mode sandbox stands for (`netns/default`).
+/// The reference keeps the namespace that its host-mode sandbox stands for and, when it was to leave containers
+/// running, its own directory bound onto itself.
 fn is_kept(point: &str) -> bool {
-    point.ends_with("/netns/default")
+    point.ends_with("/netns/default") || point == "/data"
 }
 
 /// Interfaces beside loopback, the uplink and at most one bridge of the daemon.

@@ -40,5 +40,5 @@ pub use container::Container;
 pub use daemon::{Daemon, DaemonOptions, Implementation};
 pub use http::Reply;
 pub use process::Outcome;
-pub use runner::{Case, Suite, Test, skip};
+pub use runner::{Case, OwnDaemon, Suite, Test, skip};
 pub use session::{ApiVersion, Session};

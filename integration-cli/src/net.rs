@@ -77,7 +77,7 @@ impl Place {
     }
 }
 
-/// A server on a machine that tells each caller which address it called from. Ends with the machine's test.
+/// A server on a machine that tells each caller which address it called from. It goes on until the process ends.
 #[derive(Debug)]
 pub struct EchoAddress {
     /// Port it listens on, on every address of its namespace.

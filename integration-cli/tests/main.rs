@@ -7,6 +7,8 @@
 )]
 
 mod containers;
+mod daemon;
+mod images;
 mod networks;
 mod process;
 mod system;
@@ -15,16 +17,25 @@ mod volumes;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use integration_cli::{Case, Session, Suite, images, runner};
+use integration_cli::{Case, Session, Suite, runner};
 
 fn main() -> ExitCode {
     runner::main(Suite { cases: cases(), prober: Some(PathBuf::from(env!("CARGO_BIN_EXE_prober"))), prepare })
 }
 
 fn cases() -> Vec<Case> {
-    [containers::cases(), networks::cases(), process::cases(), system::cases(), volumes::cases()].concat()
+    [
+        containers::cases(),
+        daemon::cases(),
+        images::cases(),
+        networks::cases(),
+        process::cases(),
+        system::cases(),
+        volumes::cases(),
+    ]
+    .concat()
 }
 
 fn prepare(session: &Session) {
-    session.load(&[images::busybox()]);
+    session.load(&[integration_cli::images::busybox()]);
 }

@@ -1,4 +1,8 @@
 //! A real registry (Debian's docker-registry) on the machine of a test: plain, with TLS, or with a password.
+//!
+//! [`fake`] is for what a real one does not do on demand: faults, odd manifests, token servers.
+
+pub mod fake;
 
 use std::fs;
 use std::path::PathBuf;
