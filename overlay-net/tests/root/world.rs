@@ -76,7 +76,8 @@ fn leave_the_machine() {
 
 impl World {
     fn new(configure: impl FnOnce(&mut Config)) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        // In memory, as /run is.
+        let dir = tempfile::tempdir_in("/dev/shm").unwrap();
         let netd: Arc<Mutex<Vec<Child>>> = Arc::default();
         let children = Arc::clone(&netd);
         let spawn = move |args: &[OsString]| {
