@@ -70,7 +70,7 @@ fn suite_binary() -> Result<PathBuf> {
     let executable = messages
         .filter(|message| message["target"]["name"] == "main")
         .filter_map(|message| message["executable"].as_str().map(PathBuf::from));
-    executable.last().context("cargo does not say where the suite is")
+    executable.collect::<Vec<_>>().pop().context("cargo does not say where the suite is")
 }
 
 /// Boots a guest, runs a command in it as root, and fails when the command does.
