@@ -21,6 +21,8 @@ use crate::host::SpawnNetd;
 
 /// How long a fresh process may take until it listens.
 const START_LIMIT: Duration = Duration::from_secs(5);
+/// When to suspect that a process will never listen.
+const START_AGAIN: Duration = Duration::from_millis(500);
 /// How long an answer may take; binding ports and opening sockets never blocks, so this means "stuck".
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(1);
@@ -139,16 +141,24 @@ impl Client {
         Ok(())
     }
 
+    /// Starts a process and waits until it listens. Starts another one now and then: the first may have given way to a
+    /// netd that was just ending.
     fn start(&self) -> Result<UnixStream> {
         let arguments = [OsString::from("--socket"), self.socket.clone().into_os_string()];
-        (self.spawn)(&arguments).map_err(failed("start"))?;
         let deadline = Instant::now() + START_LIMIT;
         loop {
-            match self.greet() {
-                Ok(stream) => return Ok(stream),
-                Err(error) if Instant::now() > deadline => return Err(failed("wait for its socket")(error)),
-                // A socket cannot be waited for before it exists.
-                Err(_) => thread::sleep(POLL),
+            (self.spawn)(&arguments).map_err(failed("start"))?;
+            let next_try = Instant::now() + START_AGAIN;
+            loop {
+                match self.greet() {
+                    Ok(stream) => return Ok(stream),
+                    Err(error) if Instant::now() > deadline => {
+                        return Err(failed("wait for its socket")(error));
+                    }
+                    Err(_) if Instant::now() > next_try => break,
+                    // A socket cannot be waited for before it exists.
+                    Err(_) => thread::sleep(POLL),
+                }
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Restarts, crashes and what they leave.
 
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use overlay_net::{Desired, HostPorts, NetError, PublishSpec};
@@ -102,6 +104,36 @@ fn a_dead_netd_is_noticed_and_replaced() {
         });
         assert_eq!(other.sandbox.published.len(), 2);
         assert!(resolves(&web));
+    });
+}
+
+/// Plays a netd of another version: says so, and takes its time to end when told to.
+fn serve_as_another_version(listener: &UnixListener, lock: std::fs::File) {
+    let (mut stream, _) = listener.accept().unwrap();
+    for reply in [r#"{"Hello":{"version":0,"pid":1}}"#, r#""Stopping""#] {
+        let mut length = [0; 4];
+        stream.read_exact(&mut length).unwrap();
+        stream.read_exact(&mut vec![0; u32::from_le_bytes(length) as usize]).unwrap();
+        stream.write_all(&u32::try_from(reply.len()).unwrap().to_le_bytes()).unwrap();
+        stream.write_all(reply.as_bytes()).unwrap();
+    }
+    // The slowness is the point: the next one finds the lock taken.
+    std::thread::sleep(Duration::from_millis(200));
+    drop(lock);
+}
+
+#[test]
+fn a_netd_of_another_version_is_replaced() {
+    in_world(|world| {
+        let socket = world.dir.path().join("netd.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let lock = std::fs::File::create(socket.with_extension("lock")).unwrap();
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(move || serve_as_another_version(&listener, lock));
+            let (_net, web) = web(world);
+            assert!(resolves(&web));
+        });
     });
 }
 
