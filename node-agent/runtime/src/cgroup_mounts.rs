@@ -15,7 +15,7 @@ use rustix::mount::{
 
 use crate::attach::attach;
 use crate::cgroup::Cgroup;
-use crate::error::{Context, Result};
+use crate::error::{Context, Result, RuntimeError};
 use crate::mount_options::{Depth, MountOptions, NODEV, NOEXEC, NOSUID, RDONLY};
 use crate::mounts::{DetachedMount, set_propagation};
 use crate::sys::{self, MountAttributes};
@@ -25,8 +25,8 @@ use crate::sys::{self, MountAttributes};
 pub(crate) enum CgroupMounts {
     /// The spec has no cgroup mount.
     None,
-    /// The v2 hierarchy.
-    Unified,
+    /// The v2 hierarchy, or the container's own directory where a user namespace forbids that.
+    Unified { fallback: Option<DetachedMount> },
     /// The v1 hierarchies.
     Legacy(Vec<LegacyMount>),
 }
@@ -60,7 +60,9 @@ impl CgroupMounts {
     /// Opens what has to be opened on the host's side; the cgroup must exist.
     pub(crate) fn prepare(cgroup: &Cgroup, view: CgroupView) -> Result<Self> {
         if cgroup.is_unified() {
-            return Ok(Self::Unified);
+            let own = cgroup.unified().filter(|_| view == CgroupView::Host);
+            let fallback = own.map(|directory| private_clone(&directory.path())).transpose()?;
+            return Ok(Self::Unified { fallback });
         }
         let mut mounts = Vec::with_capacity(cgroup.legacy().len());
         for directory in cgroup.legacy() {
@@ -77,12 +79,7 @@ impl CgroupMounts {
                 CgroupView::Namespace => {
                     LegacySource::Hierarchy { controllers: directory.controllers.clone() }
                 }
-                CgroupView::Host => {
-                    let detached = DetachedMount::clone_of(&directory.path(), Depth::One)?;
-                    set_propagation(&detached.fd, &[])
-                        .step(|| format!("make the {name} cgroup mount private"))?;
-                    LegacySource::Bind(detached)
-                }
+                CgroupView::Host => LegacySource::Bind(private_clone(&directory.path())?),
             };
             mounts.push(LegacyMount { name, links, source });
         }
@@ -91,14 +88,16 @@ impl CgroupMounts {
 
     /// Lists the descriptors that the container's side needs.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let mounts = match self {
-            Self::Legacy(mounts) => mounts.as_slice(),
-            Self::None | Self::Unified => &[],
+        let (mounts, fallback) = match self {
+            Self::Legacy(mounts) => (mounts.as_slice(), None),
+            Self::Unified { fallback } => (&[] as &[LegacyMount], fallback.as_ref()),
+            Self::None => (&[] as &[LegacyMount], None),
         };
-        mounts.iter().filter_map(|mount| match &mount.source {
-            LegacySource::Bind(detached) => Some(detached.fd.as_fd()),
+        let binds = mounts.iter().filter_map(|mount| match &mount.source {
+            LegacySource::Bind(detached) => Some(detached),
             LegacySource::Hierarchy { .. } => None,
-        })
+        });
+        binds.chain(fallback).map(|detached| detached.fd.as_fd())
     }
 
     /// Hangs them in at `place`; returns the mount that has to become read-only at the end.
@@ -110,9 +109,19 @@ impl CgroupMounts {
     ) -> Result<Option<OwnedFd>> {
         match self {
             Self::None => Ok(None),
-            Self::Unified => {
-                let mount = mount_hierarchy("cgroup2", &[], options)?;
-                attach(&mount, place, destination)?;
+            Self::Unified { fallback } => {
+                match (mount_hierarchy("cgroup2", &[], options), fallback) {
+                    (Err(RuntimeError::Step { source, .. }), Some(own))
+                        if matches!(source.raw_os_error(), Some(libc::EPERM | libc::EBUSY)) =>
+                    {
+                        let attributes =
+                            MountAttributes { set: attributes_of(options), ..MountAttributes::default() };
+                        sys::mount_setattr(&own.fd, 0, attributes)
+                            .step(|| "set the options of the cgroup mount")?;
+                        attach(&own.fd, place, destination)?;
+                    }
+                    (mount, _) => attach(&mount?, place, destination)?,
+                }
                 Ok(None)
             }
             Self::Legacy(mounts) => {
@@ -152,6 +161,14 @@ impl LegacyMount {
         }
         Ok(())
     }
+}
+
+/// Clones a cgroup's directory as a mount that nothing of the host reaches.
+fn private_clone(directory: &Path) -> Result<DetachedMount> {
+    let detached = DetachedMount::clone_of(directory, Depth::One)?;
+    set_propagation(&detached.fd, &[])
+        .step(|| format!("make the mount of {} private", directory.display()))?;
+    Ok(detached)
 }
 
 fn attributes_of(options: &MountOptions) -> u64 {

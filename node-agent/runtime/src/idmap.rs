@@ -48,6 +48,7 @@ fn wait_to_be_killed() -> ! {
     // If the caller dies first, nobody would ever end this process.
     if rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).is_ok() {
         while rustix::process::getppid().is_some() {
+            // Only a signal ends this, never the clock: the process exists to hold a namespace.
             std::thread::sleep(std::time::Duration::from_secs(3600));
         }
     }

@@ -334,8 +334,7 @@ fn a_killed_runtime_leaves_nothing_that_runs() {
             rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
         }
     }
-    for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
-        let _ = fs::remove_dir(hierarchy.path().join(bench.cgroup_of("c").trim_start_matches('/')));
-    }
+    let cgroup = node_runtime::cgroup::Cgroup::at(std::path::Path::new(&bench.cgroup_of("c"))).unwrap();
+    cgroup.remove().unwrap();
     bench.ours_ok(&["delete", "--force", "c"]);
 }

@@ -49,6 +49,7 @@ pub(super) fn freeze(cgroup: &Cgroup) -> Result<()> {
         if is_frozen(cgroup)? {
             return Ok(());
         }
+        // The v1 freezer notifies nobody, and usually the first look has seen it done.
         std::thread::sleep(BETWEEN_LOOKS);
     }
     thaw(cgroup)?;
@@ -63,12 +64,9 @@ pub(super) fn thaw(cgroup: &Cgroup) -> Result<()> {
     }
 }
 
-/// Thaws only where a v1 freezer could hold killed processes back.
-pub(super) fn thaw_legacy(cgroup: &Cgroup) -> Result<()> {
-    match of(cgroup) {
-        Ok(Freezer::Legacy(path)) => write(&path, "freezer.state", "THAWED"),
-        _ => Ok(()),
-    }
+/// Thaws where something can be frozen at all.
+pub(super) fn thaw_if_possible(cgroup: &Cgroup) -> Result<()> {
+    if of(cgroup).is_ok() { thaw(cgroup) } else { Ok(()) }
 }
 
 /// Tells whether all processes stand still.

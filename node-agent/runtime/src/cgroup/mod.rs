@@ -274,12 +274,11 @@ impl Cgroup {
             .unified
             .as_ref()
             .is_some_and(|unified| files::try_write(&unified.path(), "cgroup.kill", "1").is_ok());
-        if killed_at_once {
-            // A v1 freezer holds even the killed back; on v2 the kernel lets them die.
-            return freezer::thaw_legacy(self);
+        if !killed_at_once {
+            self.signal_all(libc::SIGKILL)?;
         }
-        self.signal_all(libc::SIGKILL)?;
-        freezer::thaw(self)
+        // A v1 freezer holds even the killed back; on v2 they die, but the cgroup would stay frozen for what comes next.
+        freezer::thaw_if_possible(self)
     }
 
     /// Sends a signal, by number, to every process, standing still meanwhile so that none escapes by forking.
