@@ -26,8 +26,9 @@ pub(crate) enum Message {
     WantsRuntimeHooks,
     /// Creator: what was waited for has been done.
     Continue,
-    /// A process in between: the container's process has this pid; its descriptor comes along.
-    Cloned(i32),
+    /// A process in between: the container's process exists, its pid descriptor comes along. (Its number would not
+    /// help: the process in between may count in another pid namespace.)
+    Cloned,
     /// Init: the terminal's master comes along.
     Terminal,
     /// Init: everything is prepared. Helpers: done, the result comes along.

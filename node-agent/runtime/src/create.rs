@@ -152,11 +152,12 @@ fn start_init(
     };
     drop((theirs, directory));
     let init = InitProcess { pid, pidfd };
-    let finished =
-        visit.leave().and_then(|()| init.accompany(&ours, plan, request_subject(&request, pid), warnings));
+    let finished = visit.leave().and_then(|()| {
+        let terminal = init.accompany(&ours, plan, request_subject(&request, pid), warnings)?;
+        Ok((terminal, limits::start_time(pid)?))
+    });
     match finished {
-        Ok(terminal) => {
-            let start_time = limits::start_time(pid)?;
+        Ok((terminal, start_time)) => {
             let record = ContainerRecord {
                 id: request.id.to_owned(),
                 bundle: request.bundle.to_path_buf(),

@@ -22,6 +22,7 @@ use crate::devices;
 use crate::error::{Context, Result, RuntimeError};
 use crate::hooks::{self, Stage, Subject};
 use crate::launch::{Launch, LaunchContext, keyring_name};
+use crate::limits;
 use crate::masks::{self, write_proc};
 use crate::mount_options::{Depth, RDONLY};
 use crate::mounts::MountKind;
@@ -359,7 +360,9 @@ pub(crate) fn clone_within(user: &OwnedFd, request: CloneRequest<'_>) -> Result<
             )
             .step(describe)?;
             match answer? {
-                Some((Message::Cloned(pid), Some(pidfd))) => Ok(Cloned::Parent { pid, pidfd }),
+                Some((Message::Cloned, Some(pidfd))) => {
+                    Ok(Cloned::Parent { pid: limits::pid_behind(&pidfd)?, pidfd })
+                }
                 Some((Message::Failed(failure), _)) => Err(failure.into_error()),
                 _ => Err(RuntimeError::step(describe(), rustix::io::Errno::CHILD)),
             }
@@ -371,9 +374,7 @@ pub(crate) fn clone_within(user: &OwnedFd, request: CloneRequest<'_>) -> Result<
                 entered.and_then(|()| sys::clone_process(CloneRequest { flags, ..request }).step(describe));
             let sent = match cloned {
                 Ok(Cloned::Child) => return Ok(Cloned::Child),
-                Ok(Cloned::Parent { pid, pidfd }) => {
-                    theirs.send_with(&Message::Cloned(pid), Some(pidfd.as_fd()))
-                }
+                Ok(Cloned::Parent { pidfd, .. }) => theirs.send_with(&Message::Cloned, Some(pidfd.as_fd())),
                 Err(error) => theirs.send(&Message::Failed(Failure::from_error(error))),
             };
             sys::exit_now(i32::from(sent.is_err()));

@@ -4,6 +4,7 @@
 //! with dockerd and runc on such hosts the nearest possible value is set and the caller is told.
 
 use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use oci_spec::runtime::{PosixRlimit, PosixRlimitType};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
@@ -89,6 +90,15 @@ pub(crate) fn start_time(pid: i32) -> Result<u64> {
         .nth(19)
         .and_then(|field| field.parse().ok())
         .ok_or_else(|| RuntimeError::step(format!("understand {path}"), rustix::io::Errno::INVAL))
+}
+
+/// Tells which pid a pid descriptor stands for, in the caller's pid namespace.
+pub(crate) fn pid_behind(pidfd: &OwnedFd) -> Result<i32> {
+    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+    let info = fs::read_to_string(&path).step(|| format!("read {path}"))?;
+    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
+    pid.filter(|pid| *pid > 0)
+        .ok_or_else(|| RuntimeError::step("find a process by its descriptor", rustix::io::Errno::SRCH))
 }
 
 #[cfg(test)]

@@ -293,6 +293,82 @@ fn a_later_mount_of_the_host_reaches_a_slave_and_not_a_private_bind() {
 }
 
 #[test]
+fn a_second_container_joins_the_namespaces_of_the_first() {
+    let Some(mut bench) = Bench::new() else { return };
+    bench.namespaces().push(json!({ "type": "user" }));
+    let mapping = json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]);
+    bench.config["linux"]["uidMappings"] = mapping.clone();
+    bench.config["linux"]["gidMappings"] = mapping;
+    std::process::Command::new("chown").arg("-hR").arg("100000:100000").arg(bench.rootfs()).status().unwrap();
+    fs::set_permissions(bench.host(""), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    bench.start_sleeper("first");
+    let pid = bench.pid("first");
+    for namespace in bench.namespaces() {
+        let kind = namespace["type"].as_str().unwrap().to_owned();
+        let file = if kind == "network" { "net" } else { &kind };
+        if kind != "mount" && kind != "uts" {
+            namespace["path"] = json!(format!("/proc/{pid}/ns/{file}"));
+        }
+    }
+    let show = "for n in user net ipc pid uts mnt; do readlink /proc/self/ns/$n; done";
+    let first = bench.ours_ok(&["exec", "first", "sh", "-c", show]);
+    bench.set_script(&format!("{show}; echo $$; ps | grep -c 'sleep 1000'"));
+    let second = bench.run_ok(Runtime::Ours);
+    let (first, second): (Vec<_>, Vec<_>) = (first.lines().collect(), second.lines().collect());
+    assert_eq!(first[..4], second[..4], "user, net, ipc and pid are shared");
+    assert_ne!(first[4], second[4], "uts is its own");
+    assert_ne!(first[5], second[5], "mnt is its own");
+    assert_ne!(second[6], "1", "it is not the first process of the joined pid namespace");
+}
+
+#[test]
+fn a_time_namespace_has_its_offsets() {
+    let Some(mut bench) = Bench::new() else { return };
+    if !std::path::Path::new("/proc/self/ns/time").exists() {
+        println!("SKIPPED: this kernel has no time namespaces");
+        return;
+    }
+    bench.namespaces().push(json!({ "type": "time" }));
+    bench.config["linux"]["timeOffsets"] = json!({ "boottime": { "secs": 1_000_000_000, "nanosecs": 5 } });
+    bench.set_script("cut -d. -f1 /proc/uptime");
+    let uptime: u64 = bench.run_ok(Runtime::Ours).trim().parse().unwrap();
+    assert!(uptime >= 1_000_000_000, "{uptime}");
+}
+
+#[test]
+fn an_idmapped_mount_shows_other_owners() {
+    let Some(mut bench) = Bench::new() else { return };
+    let source = bench.host("source");
+    fs::create_dir_all(&source).unwrap();
+    fs::write(source.join("file"), "").unwrap();
+    let mapping = json!([{ "containerID": 0, "hostID": 5000, "size": 10 }]);
+    bench.add_mount(
+        json!({ "destination": "/mapped", "type": "bind", "source": source, "options": ["bind", "idmap"],
+        "uidMappings": mapping, "gidMappings": mapping }),
+    );
+    bench.set_script("stat -c %u:%g /mapped/file");
+    let output = bench.run(Runtime::Ours);
+    if text(&output.stderr).contains("attributes of the mount") {
+        println!("SKIPPED: the file system of the temporary directory cannot be idmapped");
+        return;
+    }
+    assert_eq!(text(&output.stdout), "5000:5000", "{output:?}");
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&fs::metadata(source.join("file")).unwrap()), 0);
+}
+
+#[test]
+fn what_an_image_holds_is_copied_into_a_tmpfs_that_asks_for_it() {
+    let Some(mut bench) = Bench::new() else { return };
+    fs::write(bench.rootfs().join("data/file"), "kept").unwrap();
+    bench.add_mount(
+        json!({ "destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"] }),
+    );
+    bench.set_script("cat /data/file; echo changed >/data/file");
+    assert_eq!(bench.run_ok(Runtime::Ours), "kept");
+    assert_eq!(fs::read_to_string(bench.rootfs().join("data/file")).unwrap(), "kept");
+}
+
+#[test]
 fn what_is_not_supported_is_refused_with_its_name() {
     let Some(mut bench) = Bench::new() else { return };
     bench.config["linux"]["intelRdt"] = json!({ "closID": "x" });

@@ -10,6 +10,10 @@ use crate::support::{Bench, Runtime};
 /// Runs the bench's configuration with every runtime and compares what is seen, except the named sections.
 fn compare(mut bench: Bench, except: &[(Runtime, &str)]) {
     bench.set_script(sight::SCRIPT);
+    if bench.config["process"].get("rlimits").is_none() {
+        // Programs written in Go raise their own soft limit, and runc passes that on.
+        bench.config["process"]["rlimits"] = json!([{ "type": "RLIMIT_NOFILE", "soft": 500, "hard": 600 }]);
+    }
     let ours = sight::parse(&bench.run_ok(Runtime::Ours));
     assert!(ours.len() > 15, "{ours:?}");
     for runtime in Runtime::all().into_iter().filter(|runtime| *runtime != Runtime::Ours) {
