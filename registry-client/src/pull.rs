@@ -157,6 +157,7 @@ impl<'a> Download<'a> {
             };
             tracing::info!(blob = %self.blob.digest, kept = self.position, error = %failure.error, "download broke, resuming");
             self.report(Progress::Retrying { attempt: retries.failed(), delay });
+            // The pause is the point: only time makes a registry better.
             tokio::time::sleep(delay).await;
         }
         Err(RegistryError::InvalidRequest("no registry endpoint".to_owned()))

@@ -157,6 +157,7 @@ impl Repository {
                 Err(failure) => failure,
             };
             let Some(pause) = retries.after(&failure, 0, jitter()) else { return Err(failure) };
+            // The pause is the point: only time makes a registry better.
             tokio::time::sleep(pause).await;
         }
     }

@@ -190,6 +190,7 @@ impl Repository {
                 }
                 let Some(pause) = retries.after(&failure, 0, jitter()) else { break failure };
                 tracing::debug!(registry = %endpoint.authority, error = %failure.error, "asking again after a pause");
+                // The pause is the point: only time makes a registry better.
                 tokio::time::sleep(pause).await;
             };
             if endpoint.role == Role::Mirror {

@@ -116,6 +116,7 @@ impl Upload<'_> {
             };
             tracing::info!(blob = %self.blob.digest, kept, error = %failure.error, "upload broke, going on");
             self.report(Progress::Retrying { attempt: retries.failed(), delay });
+            // The pause is the point: only time makes a registry better.
             tokio::time::sleep(delay).await;
         }
     }

@@ -269,6 +269,7 @@ async fn a_slow_sink_holds_the_registry_back() {
     let blob = layer(&bytes);
     tokio::select! {
         outcome = repository.fetch_blob(&blob, &mut sink, &watcher) => panic!("ended: {outcome:?}"),
+        // That nothing more happens shows only after a while.
         () = tokio::time::sleep(Duration::from_millis(500)) => {}
     }
     assert!(sink.bytes.len() < 16 << 20, "{} bytes were forced upon the sink", sink.bytes.len());

@@ -108,6 +108,7 @@ impl BlobSink for RecordingSink {
             return Err(io::ErrorKind::StorageFull.into());
         }
         if let Some(delay) = self.delay {
+            // Slowness is what was asked for.
             tokio::time::sleep(delay).await;
         }
         self.bytes.extend_from_slice(&chunk);

@@ -26,6 +26,9 @@ use crate::error::TransportFailure;
 
 /// How long an answer serves further connections. Short, because no time to live is looked at.
 const CACHE_TIME: Duration = Duration::from_secs(5);
+/// How long a failure does. Whoever asks whether a name is in an insecure network and then connects shall not wait for
+/// the same silent server twice.
+const FAILURE_CACHE_TIME: Duration = Duration::from_secs(1);
 /// Registries at once in the cache.
 const CACHE_LEN: usize = 64;
 /// Larger files than this are no honest /etc/hosts (ad blockers' lists have some MiB).
@@ -39,8 +42,10 @@ const MAX_ADDRESSES: usize = 32;
 #[derive(Debug)]
 pub(crate) struct Resolver {
     files: NameService,
-    recent: Mutex<HashMap<String, (Instant, Vec<IpAddr>)>>,
+    recent: Mutex<HashMap<String, (Instant, Answer)>>,
 }
+
+type Answer = Result<Vec<IpAddr>, TransportFailure>;
 
 /// Why one name server gave no addresses.
 enum Miss {
@@ -62,22 +67,27 @@ impl Resolver {
             return Ok(vec![address]);
         }
         let host = host.trim_end_matches('.').to_ascii_lowercase();
-        if let Some(addresses) = self.recent(&host) {
-            return Ok(addresses);
+        if let Some(answer) = self.recent(&host) {
+            return answer;
         }
-        let mut addresses = files::addresses_in_hosts(&read_file(&self.files.hosts).await, &host);
+        let answer = self.lookup_now(&host).await;
+        self.remember(host, answer.clone());
+        answer
+    }
+
+    async fn lookup_now(&self, host: &str) -> Answer {
+        let mut addresses = files::addresses_in_hosts(&read_file(&self.files.hosts).await, host);
         if addresses.is_empty() {
             addresses = if host == "localhost" || host.ends_with(".localhost") {
                 // RFC 6761 section 6.3: never asked of the network.
                 vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
             } else {
-                self.lookup_in_dns(&host).await?
+                self.lookup_in_dns(host).await?
             };
         }
         addresses.sort_by_key(IpAddr::is_ipv6);
         addresses.dedup();
         addresses.truncate(MAX_ADDRESSES);
-        self.remember(host, &addresses);
         Ok(addresses)
     }
 
@@ -104,21 +114,23 @@ impl Resolver {
         })
     }
 
-    fn recent(&self, host: &str) -> Option<Vec<IpAddr>> {
+    fn recent(&self, host: &str) -> Option<Answer> {
         let recent = self.recent.lock().ok()?;
-        let (since, addresses) = recent.get(host)?;
-        (since.elapsed() < CACHE_TIME).then(|| addresses.clone())
+        let (since, answer) = recent.get(host)?;
+        is_fresh(*since, answer).then(|| answer.clone())
     }
 
-    fn remember(&self, host: String, addresses: &[IpAddr]) {
+    fn remember(&self, host: String, answer: Answer) {
         let Ok(mut recent) = self.recent.lock() else { return };
-        if recent.len() >= CACHE_LEN {
-            recent.retain(|_, (since, _)| since.elapsed() < CACHE_TIME);
-        }
+        recent.retain(|_, (since, answer)| is_fresh(*since, answer));
         if recent.len() < CACHE_LEN {
-            recent.insert(host, (Instant::now(), addresses.to_vec()));
+            recent.insert(host, (Instant::now(), answer));
         }
     }
+}
+
+fn is_fresh(since: Instant, answer: &Answer) -> bool {
+    since.elapsed() < if answer.is_ok() { CACHE_TIME } else { FAILURE_CACHE_TIME }
 }
 
 /// A file that cannot be read is as good as an empty one, as for the C library.

@@ -16,6 +16,7 @@ mod gate;
 mod proxy;
 mod raw;
 mod relay;
+mod routes;
 mod server;
 mod store;
 
