@@ -239,12 +239,17 @@ impl RootSetup<'_> {
             sys::unshare(libc::CLONE_NEWCGROUP).step(|| "create the cgroup namespace")?;
         }
         if let Some(offsets) = &self.plan.namespaces.new_time {
-            // The process itself enters it by execve(2).
             sys::unshare(CLONE_NEWTIME).step(|| "create the time namespace")?;
             if !offsets.is_empty() {
                 write_proc(self.proc, Path::new("self/timens_offsets"), offsets)
                     .step(|| "set the offsets of the time namespace")?;
             }
+            // So far only children would be in it; that execve(2) enters it too is true only of newer kernels.
+            let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+            let own =
+                rustix::fs::openat(self.proc, "self/ns/time_for_children", flags, rustix::fs::Mode::empty())
+                    .step(|| "open the time namespace")?;
+            sys::setns(&own, CLONE_NEWTIME).step(|| "enter the time namespace")?;
         }
         Ok(())
     }
