@@ -195,6 +195,7 @@ fn measure_memory(machine: &Machine, runtime: Runtime) {
         println!("{key} per shim: {} KiB", sum / shims.len() as u64);
     }
     let switches: u64 = shims.iter().map(|(container, _)| n_switches(container.shim_pid())).sum();
+    // The time over which idleness is measured.
     std::thread::sleep(Duration::from_secs(3));
     let later: u64 = shims.iter().map(|(container, _)| n_switches(container.shim_pid())).sum();
     println!("wake-ups of {} idle shims in 3 s: {}", shims.len(), later - switches);

@@ -11,6 +11,7 @@ mod cleanup;
 mod container;
 mod error;
 mod execs;
+pub mod launch;
 pub mod log;
 pub mod logread;
 mod oom;

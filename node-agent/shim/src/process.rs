@@ -79,6 +79,8 @@ fn become_shim() -> Result<Option<UnixStream>, ProcessError> {
     sys::keep_heap_small();
     sys::close_descriptors_from(3);
     sys::reset_signals();
+    // A listing would show the name of the descriptor that the program was started through. A name is no condition.
+    let _ = rustix::thread::set_name(c"shoal-shim");
     // Fails only for the leader of a process group, which is then its own session's business.
     let _ = rustix::process::setsid();
     let doing = |what: &'static str| move |source: rustix::io::Errno| ProcessError::step(what, source);

@@ -27,15 +27,14 @@
 //!
 //! # Files of the bundle
 //! See the constants. All writes of the shim are atomic (a new file, synced, renamed), and [`EXIT_FILE`] is written
-//! before anybody is told of the exit. This module defines types only; the IO is in `socket.rs` and in the client.
-
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+//! before anybody is told of the exit. What the daemon writes into [`LAUNCH_FILE`] is in `launch.rs`. These modules define types only; the IO is in `socket.rs` and in the client.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use shoal_types::{ContainerId, ExecId};
+use shoal_types::ExecId;
+
+pub use crate::launch::{Launch, LogConfig, LogFileConfig, RootfsSource, RuntimeChoice, StdinMode};
 
 /// The version of this protocol, in [`Hello`] and [`Launch`].
 pub const PROTOCOL_VERSION: u32 = 1;
@@ -60,112 +59,6 @@ pub const SHIM_LOG_FILE: &str = "shim.log";
 /// Where the root file system is mounted for runtimes that do not mount it themselves; their config.json must say
 /// `"root": {"path": "rootfs"}`.
 pub const ROOTFS_DIR: &str = "rootfs";
-
-/// How a shim runs its container: all that the OCI spec does not say.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Launch {
-    /// [`PROTOCOL_VERSION`] of the daemon that wrote this.
-    pub version: u32,
-    /// The container; also the id that an external runtime knows it by.
-    pub container_id: ContainerId,
-    /// What makes a container of the bundle.
-    pub runtime: RuntimeChoice,
-    /// What the container's root file system is made of.
-    pub rootfs: RootfsSource,
-    /// What becomes of the container's standard input.
-    pub stdin: StdinMode,
-    /// Where output is stored.
-    pub log: LogConfig,
-    /// The wish for the shim's own `oom_score_adj`; a kernel that refuses it is no failure.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub oom_score_adj: Option<i32>,
-}
-
-/// The runtime that a shim drives.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RuntimeChoice {
-    /// The crate `node-runtime`, inside the shim.
-    Embedded {
-        /// Directory for the state of embedded containers, one subdirectory each.
-        root: PathBuf,
-    },
-    /// A program with the OCI command line: runc, crun and others.
-    CommandLine {
-        /// The program, absolute or looked up in `PATH`.
-        program: PathBuf,
-        /// Global arguments before the verb, as configured by the operator.
-        #[serde(default)]
-        arguments: Vec<String>,
-        /// The value of `--root`.
-        root: PathBuf,
-    },
-}
-
-/// What a root file system is made of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RootfsSource {
-    /// An overlay, mounted where only this container (or, for an external runtime, its shim) sees it.
-    Overlay {
-        /// Read-only layers, topmost first; at least one.
-        lowers: Vec<PathBuf>,
-        /// The writable layer.
-        upper: PathBuf,
-        /// The scratch directory that overlayfs wants beside `upper`.
-        work: PathBuf,
-        /// Further mount options, `key` or `key=value`.
-        #[serde(default)]
-        options: Vec<String>,
-    },
-    /// A directory as it is.
-    Directory {
-        /// Absolute.
-        path: PathBuf,
-    },
-}
-
-/// What becomes of the container's standard input. Without a terminal, clients' input is ignored when `Closed`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StdinMode {
-    /// `/dev/null`.
-    Closed,
-    /// Open as long as the container lives (Docker's `OpenStdin`).
-    Open,
-    /// Open until the first client that had attached to it ends its input or goes (Docker's `StdinOnce`).
-    Once,
-}
-
-/// Where the container's output is stored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "driver", rename_all = "kebab-case")]
-pub enum LogConfig {
-    /// Nowhere; attached clients still get it.
-    None,
-    /// Docker's `json-file`.
-    JsonFile(LogFileConfig),
-    /// The engine's own compact frames.
-    Local(LogFileConfig),
-}
-
-/// A log in a file, rotated by size.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogFileConfig {
-    /// The current file; rotated ones are `PATH.1` (newest) and up, with `.gz` appended when compressed.
-    pub path: PathBuf,
-    /// Bytes after which the file is rotated; `None` never rotates.
-    #[serde(default)]
-    pub max_size: Option<u64>,
-    /// How many files there may be, the current one included; at least 1.
-    pub max_files: u32,
-    /// Whether rotated files are compressed.
-    #[serde(default)]
-    pub compress: bool,
-    /// Attributes repeated in every entry (from the options `labels`, `env`, `tag`).
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub attrs: BTreeMap<String, String>,
-}
 
 /// A process that can be told from a later one with the same pid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,6 +12,8 @@ mod error;
 pub mod fake;
 mod frames;
 mod process;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::sync::Arc;

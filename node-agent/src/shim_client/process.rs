@@ -12,6 +12,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -34,22 +35,42 @@ const CLEANUP_TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest path that fits a socket address, without the final zero.
 const SOCKET_PATH_MAX: usize = 107;
 
+/// What process listings show in place of the path to the program, which may be a descriptor.
+const PROCESS_NAME: &str = "shoald";
+
 /// How much of a shim's log is quoted when it ended at once.
 const LOG_TAIL_LEN: u64 = 2048;
 
 /// The program that is a shim when it is given a bundle.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ShimProgram {
-    /// The executable.
-    pub path: PathBuf,
-    /// What comes before the bundle on its command line.
-    pub arguments: Vec<OsString>,
+    path: PathBuf,
+    arguments: Vec<OsString>,
+    /// What `path` leads through, if it is a descriptor.
+    _sealed: Option<Arc<OwnedFd>>,
 }
 
 impl ShimProgram {
-    /// The daemon's own executable, even if its file was replaced since.
+    /// A program, with the arguments that come before the bundle.
+    pub fn new(path: PathBuf, arguments: Vec<OsString>) -> Self {
+        Self { path, arguments, _sealed: None }
+    }
+
+    /// The daemon's own executable, as it was when this daemon was started, on a mount that nobody can write to: a
+    /// container that gets hold of its runtime's program could otherwise overwrite it. A host that refuses such a mount
+    /// is warned about, and served by the plain file.
     pub fn own_executable() -> Self {
-        Self { path: PathBuf::from("/proc/self/exe"), arguments: vec![OsString::from("shim")] }
+        let arguments = vec![OsString::from("shim")];
+        match node_runtime::sealed::open() {
+            Ok(sealed) => {
+                let path = PathBuf::from(format!("/proc/self/fd/{}", sealed.as_raw_fd()));
+                Self { path, arguments, _sealed: Some(Arc::new(sealed)) }
+            }
+            Err(error) => {
+                tracing::warn!(error = %error.chain(), "running shims from a file that containers might overwrite");
+                Self::new(PathBuf::from("/proc/self/exe"), arguments)
+            }
+        }
     }
 }
 
@@ -71,7 +92,7 @@ impl ProcessShims {
     )]
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program.path);
-        command.args(&self.program.arguments).env_clear();
+        command.arg0(PROCESS_NAME).args(&self.program.arguments).env_clear();
         // External runtimes and their hooks are looked up in PATH; nothing else of the daemon's environment is theirs.
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);

@@ -229,6 +229,7 @@ impl Container {
                 return;
             }
             assert!(Instant::now() < deadline, "the shim does not end: {}", self.shim_log());
+            // A process that is not waited for tells nobody of its end.
             std::thread::sleep(POLL_INTERVAL);
         }
     }
@@ -318,6 +319,7 @@ pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < deadline, "waited too long for: {what}");
+        // What is waited for here are files and foreign processes, which tell nobody.
         std::thread::sleep(POLL_INTERVAL);
     }
 }
