@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use shoal_types::{Digest, Platform};
 
-use super::media_type;
+use oci_client::manifest::{ImageIndexEntry, OciDescriptor};
+
+use super::{ManifestError, media_type};
 
 /// A blob's media type, digest and size, and what else a manifest says of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,20 +115,44 @@ impl Descriptor {
     }
 }
 
-/// An entry of an index, read so that one with a digest that Shoal cannot compute does not spoil the others.
-#[derive(Deserialize)]
-#[serde(untagged)]
-pub(super) enum IndexEntry {
-    Readable(Box<Descriptor>),
-    Unreadable(serde::de::IgnoredAny),
+impl TryFrom<OciDescriptor> for Descriptor {
+    type Error = ManifestError;
+
+    /// Refuses a digest of an algorithm that Shoal does not compute, and a negative size.
+    fn try_from(claimed: OciDescriptor) -> Result<Self, ManifestError> {
+        Ok(Self {
+            media_type: claimed.media_type,
+            digest: claimed.digest.parse().map_err(|_| ManifestError::Digest)?,
+            size: claimed.size.try_into().map_err(|_| ManifestError::Digest)?,
+            platform: None,
+            annotations: claimed.annotations.unwrap_or_default(),
+            urls: claimed.urls.unwrap_or_default(),
+            artifact_type: claimed.artifact_type,
+        })
+    }
 }
 
-impl IndexEntry {
-    pub(super) fn into_descriptor(self) -> Option<Descriptor> {
-        match self {
-            Self::Readable(descriptor) => Some(*descriptor),
-            Self::Unreadable(_) => None,
-        }
+impl TryFrom<ImageIndexEntry> for Descriptor {
+    type Error = ManifestError;
+
+    /// The same for an entry of an index, which may say what it is built for.
+    fn try_from(claimed: ImageIndexEntry) -> Result<Self, ManifestError> {
+        let platform = claimed.platform.map(|platform| PlatformSpec {
+            architecture: platform.architecture.to_string(),
+            os: platform.os.to_string(),
+            os_version: platform.os_version,
+            os_features: platform.os_features.unwrap_or_default(),
+            variant: platform.variant,
+        });
+        Ok(Self {
+            media_type: claimed.media_type,
+            digest: claimed.digest.parse().map_err(|_| ManifestError::Digest)?,
+            size: claimed.size.try_into().map_err(|_| ManifestError::Digest)?,
+            platform,
+            annotations: claimed.annotations.unwrap_or_default(),
+            urls: Vec::new(),
+            artifact_type: claimed.artifact_type,
+        })
     }
 }
 

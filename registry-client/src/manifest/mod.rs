@@ -1,7 +1,7 @@
 //! Manifests and indexes: which kinds there are, and reading one from a registry's bytes.
 //!
 //! Start reading at [`Manifest::parse`]. The bytes are kept verbatim, because the digest is theirs: nothing here is
-//! ever serialised again. Descriptors are in `descriptor.rs`, the choice of a platform in `select.rs`. Fetching is
+//! ever serialised again. The documents are modelled by the crate oci-client; descriptors are in `descriptor.rs`, the choice of a platform in `select.rs`. Fetching is
 //! `resolve.rs`; image configs are read by the engine.
 
 mod descriptor;
@@ -10,36 +10,27 @@ mod select;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use oci_client::manifest::{ImageIndexEntry, OciImageManifest};
 use serde::Deserialize;
+use serde_json::Value;
 use shoal_types::Digest;
 
 pub use descriptor::{Descriptor, LayerCompression, PlatformSpec};
 pub use select::NoMatchingManifest;
 
-/// Media types of manifests, configs and layers.
+/// Media types of manifests, configs and layers: those of the crate oci-client, and what it has no name for.
 pub mod media_type {
-    /// OCI image index.
-    pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
-    /// OCI image manifest.
-    pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-    /// OCI image config.
-    pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-    /// OCI layer, uncompressed.
-    pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
-    /// OCI layer, gzip.
-    pub const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+    pub use oci_client::manifest::{
+        IMAGE_CONFIG_MEDIA_TYPE as OCI_CONFIG, IMAGE_DOCKER_CONFIG_MEDIA_TYPE as DOCKER_CONFIG,
+        IMAGE_DOCKER_LAYER_GZIP_MEDIA_TYPE as DOCKER_LAYER_GZIP,
+        IMAGE_DOCKER_LAYER_TAR_MEDIA_TYPE as DOCKER_LAYER, IMAGE_LAYER_GZIP_MEDIA_TYPE as OCI_LAYER_GZIP,
+        IMAGE_LAYER_MEDIA_TYPE as OCI_LAYER, IMAGE_MANIFEST_LIST_MEDIA_TYPE as DOCKER_LIST,
+        IMAGE_MANIFEST_MEDIA_TYPE as DOCKER_MANIFEST, OCI_IMAGE_INDEX_MEDIA_TYPE as OCI_INDEX,
+        OCI_IMAGE_MEDIA_TYPE as OCI_MANIFEST,
+    };
+
     /// OCI layer, zstd.
     pub const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
-    /// Docker manifest list.
-    pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
-    /// Docker image manifest, schema 2.
-    pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
-    /// Docker image config.
-    pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
-    /// Docker layer, gzip.
-    pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
-    /// Docker layer, uncompressed.
-    pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
     /// Docker image manifest, schema 1, refused.
     pub const DOCKER_SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1+json";
     /// Docker image manifest, schema 1 with signatures, refused.
@@ -147,6 +138,9 @@ pub enum ManifestError {
     /// Not JSON, or not with the fields of a manifest.
     #[error("unsupported manifest format")]
     Malformed(#[source] serde_json::Error),
+    /// A digest of an algorithm that Shoal does not compute, or a size below zero.
+    #[error("unsupported manifest format")]
+    Digest,
     /// Neither the media type nor the content tells which kind it is, or they contradict each other.
     #[error("unsupported manifest format")]
     Ambiguous,
@@ -174,28 +168,6 @@ struct Outline {
     config: Option<serde::de::IgnoredAny>,
     #[serde(default)]
     fs_layers: Option<serde::de::IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ImageDocument {
-    config: Descriptor,
-    #[serde(default)]
-    layers: Option<Vec<Descriptor>>,
-    #[serde(default)]
-    subject: Option<Descriptor>,
-    #[serde(default)]
-    artifact_type: Option<String>,
-    #[serde(default)]
-    annotations: Option<BTreeMap<String, String>>,
-}
-
-#[derive(Deserialize)]
-struct IndexDocument {
-    #[serde(default)]
-    manifests: Option<Vec<descriptor::IndexEntry>>,
-    #[serde(default)]
-    annotations: Option<BTreeMap<String, String>>,
 }
 
 impl Manifest {
@@ -300,26 +272,56 @@ fn unsupported(name: Option<&str>) -> ManifestError {
 }
 
 fn parse_image(bytes: &[u8]) -> Result<ManifestContent, ManifestError> {
-    let document: ImageDocument = serde_json::from_slice(bytes).map_err(ManifestError::Malformed)?;
-    let layers = document.layers.unwrap_or_default();
-    check_count(layers.len())?;
+    let mut document = without_nulls(bytes)?;
+    if let Some(fields) = document.as_object_mut() {
+        fields.entry("layers").or_insert_with(|| Value::Array(Vec::new()));
+    }
+    let image: OciImageManifest = serde_json::from_value(document).map_err(ManifestError::Malformed)?;
+    check_count(image.layers.len())?;
+    let layers = image.layers.into_iter().map(Descriptor::try_from);
     Ok(ManifestContent::Image(Box::new(ImageManifest {
-        config: document.config,
-        layers,
-        subject: document.subject,
-        artifact_type: document.artifact_type,
-        annotations: document.annotations.unwrap_or_default(),
+        config: image.config.try_into()?,
+        layers: layers.collect::<Result<_, _>>()?,
+        subject: image.subject.map(Descriptor::try_from).transpose()?,
+        artifact_type: image.artifact_type,
+        annotations: image.annotations.unwrap_or_default(),
     })))
 }
 
 fn parse_index(bytes: &[u8]) -> Result<ManifestContent, ManifestError> {
-    let document: IndexDocument = serde_json::from_slice(bytes).map_err(ManifestError::Malformed)?;
-    let entries = document.manifests.unwrap_or_default();
+    let document = without_nulls(bytes)?;
+    let entries = document.get("manifests").and_then(Value::as_array).cloned().unwrap_or_default();
     check_count(entries.len())?;
+    // One by one, so that an entry that Shoal cannot read does not spoil the others.
+    let readable = entries.into_iter().filter_map(|entry| {
+        let entry: ImageIndexEntry = serde_json::from_value(entry).ok()?;
+        Descriptor::try_from(entry).ok()
+    });
+    let annotations = document.get("annotations").cloned().unwrap_or_default();
+    let annotations: Option<BTreeMap<String, String>> =
+        serde_json::from_value(annotations).map_err(ManifestError::Malformed)?;
     Ok(ManifestContent::Index(ImageIndex {
-        manifests: entries.into_iter().filter_map(descriptor::IndexEntry::into_descriptor).collect(),
-        annotations: document.annotations.unwrap_or_default(),
+        manifests: readable.collect(),
+        annotations: annotations.unwrap_or_default(),
     }))
+}
+
+/// Reads a document and takes out members that are null: Go writes empty maps and lists so, and to the model they are
+/// mistakes.
+fn without_nulls(bytes: &[u8]) -> Result<Value, ManifestError> {
+    fn strip(value: &mut Value) {
+        match value {
+            Value::Object(members) => {
+                members.retain(|_, member| !member.is_null());
+                members.values_mut().for_each(strip);
+            }
+            Value::Array(items) => items.iter_mut().for_each(strip),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    let mut document = serde_json::from_slice(bytes).map_err(ManifestError::Malformed)?;
+    strip(&mut document);
+    Ok(document)
 }
 
 fn check_count(count: usize) -> Result<(), ManifestError> {
