@@ -20,6 +20,7 @@ use serde_json::Value;
 use crate::error::ApiError;
 use crate::json::{self, JsonError};
 use crate::reply::BodyError;
+use crate::route::Param;
 use crate::service::Shared;
 use crate::version::ApiVersion;
 
@@ -188,6 +189,9 @@ fn is_media_type(text: &str) -> bool {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Query {
     pairs: Vec<(String, String)>,
+    /// Names that the table of operations declares; checked where debug assertions are on, so that a handler cannot
+    /// read what the description does not tell.
+    declared: Option<Vec<&'static str>>,
 }
 
 impl Query {
@@ -197,11 +201,27 @@ impl Query {
         for pair in text.split('&').filter(|pair| !pair.is_empty() && !pair.contains(';')) {
             pairs.extend(form_urlencoded::parse(pair.as_bytes()).into_owned());
         }
-        Self { pairs }
+        Self { pairs, declared: None }
+    }
+
+    /// The same query, for an operation with these parameters.
+    pub(crate) fn declared_by(mut self, params: &[Param]) -> Self {
+        if cfg!(debug_assertions) {
+            self.declared = Some(params.iter().map(|param| param.name).collect());
+        }
+        self
+    }
+
+    fn check_declared(&self, name: &str) {
+        debug_assert!(
+            self.declared.as_ref().is_none_or(|names| names.contains(&name)),
+            "the query parameter {name} is read but not declared"
+        );
     }
 
     /// The value of a parameter, if it is given.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.check_declared(name);
         self.pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
@@ -217,6 +237,7 @@ impl Query {
 
     /// All values of a parameter.
     pub(crate) fn texts(&self, name: &str) -> Vec<&str> {
+        self.check_declared(name);
         self.pairs.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str()).collect()
     }
 

@@ -19,6 +19,8 @@
 
 mod compat;
 mod convert;
+#[cfg(feature = "schema")]
+mod describe;
 pub mod error;
 mod extract;
 mod filters;
@@ -33,6 +35,7 @@ mod service;
 pub mod state;
 mod stream;
 pub mod version;
+mod websocket;
 
 pub use error::ApiError;
 pub use reply::{Body, BodyError};

@@ -38,6 +38,7 @@ impl fmt::Debug for Route {
 
 /// What is told of an operation beside its path.
 #[derive(Debug, Default)]
+#[cfg_attr(not(feature = "schema"), expect(dead_code, reason = "only the description reads all of it"))]
 pub(crate) struct About {
     /// Docker's name of the operation.
     pub(crate) id: &'static str,
@@ -71,6 +72,7 @@ pub(crate) enum Support {
 
 /// A parameter outside the path and the body.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(feature = "schema"), expect(dead_code, reason = "only the description reads all of it"))]
 pub(crate) struct Param {
     pub(crate) place: ParamPlace,
     pub(crate) name: &'static str,
@@ -101,6 +103,7 @@ pub(crate) enum ParamKind {
 
 /// What a body holds.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(feature = "schema"), expect(dead_code, reason = "only the description reads all of it"))]
 pub(crate) enum BodyKind {
     /// Nothing.
     None,
@@ -314,6 +317,7 @@ impl Table {
     }
 
     /// Every operation, in the order of declaration.
+    #[cfg(feature = "schema")]
     pub(crate) fn routes(&self) -> &[Route] {
         &self.routes
     }

@@ -159,12 +159,19 @@ impl Api {
             version,
             method: head.method,
             names: names.into_iter().map(str::to_owned).collect(),
-            query: Query::parse(head.uri.query().unwrap_or_default()),
+            query: Query::parse(head.uri.query().unwrap_or_default()).declared_by(&route.about.params),
             headers: head.headers,
             body,
             upgrade,
         };
         route.call(call).await
+    }
+
+    /// The description of the API in the version 1.`minor`: an OpenAPI 3.1 document, made from the table of operations
+    /// and the model types.
+    #[cfg(feature = "schema")]
+    pub fn describe(minor: u16) -> serde_json::Value {
+        crate::describe::document(&Table::new(routes::all()), version::ApiVersion::v1(minor))
     }
 }
 

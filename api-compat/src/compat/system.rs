@@ -20,11 +20,9 @@ pub(crate) fn info(info: &mut SystemInfo, version: ApiVersion) {
     if version.is_below(44) {
         info.cdi_spec_dirs = None;
     }
-    if version.is_below(47) {
+    if version.is_below(49) {
         info.registry_config.allow_nondistributable_artifacts_cidrs = Some(None);
         info.registry_config.allow_nondistributable_artifacts_hostnames = Some(None);
-    }
-    if version.is_below(49) {
         info.firewall_backend = None;
         for commit in [&mut info.containerd_commit, &mut info.runc_commit, &mut info.init_commit] {
             commit.expected = Some(commit.id.clone());

@@ -80,7 +80,7 @@ pub(crate) fn health_name(health: Option<&Health>) -> &'static str {
 pub(crate) fn status(view: &ContainerView, now: Timestamp) -> String {
     let since = |then: Timestamp| human_duration(now.as_second() - then.as_second());
     match &view.state {
-        ContainerState::Created { .. } => "Created".to_owned(),
+        ContainerState::Created => "Created".to_owned(),
         ContainerState::Running(run) => {
             let up = since(run.started_at);
             match view.health.as_ref().map(|health| health.status) {

@@ -413,32 +413,35 @@ mod tests {
         flag: bool,
     }
 
-    fn sample(value: Value) -> Result<Sample, DecodeError> {
-        decode_value(&value)
+    fn sample(value: &Value) -> Result<Sample, DecodeError> {
+        decode_value(value)
     }
 
     #[test]
     fn keys_match_in_any_case_and_unknown_ones_are_ignored() {
         let found =
-            sample(json!({"NAME": "a", "memory": 1, "Port": 2, "port": "unused", "Else": {}})).unwrap();
+            sample(&json!({"NAME": "a", "memory": 1, "Port": 2, "port": "unused", "Else": {}})).unwrap();
         assert_eq!(found, Sample { name: "a".into(), memory: 1, port: 2, ..Sample::default() });
     }
 
     #[test]
     fn null_leaves_the_default_everywhere() {
         let all = json!({"Name": null, "Memory": null, "List": null, "Map": {"a": null}, "Nested": null, "Cmd": null, "Flag": null});
-        let found = sample(all).unwrap();
+        let found = sample(&all).unwrap();
         assert_eq!(found, Sample { map: Some(BTreeMap::from([("a".into(), vec![])])), ..Sample::default() });
-        assert_eq!(sample(Value::Null).unwrap(), Sample::default());
-        assert_eq!(sample(json!({"List": [null, "b"]})).unwrap().list, Some(vec![String::new(), "b".into()]));
+        assert_eq!(sample(&Value::Null).unwrap(), Sample::default());
+        assert_eq!(
+            sample(&json!({"List": [null, "b"]})).unwrap().list,
+            Some(vec![String::new(), "b".into()])
+        );
     }
 
     #[test]
     fn commands_may_be_one_text_or_a_list() {
-        assert_eq!(sample(json!({"Cmd": "sleep 5"})).unwrap().cmd, Some(vec!["sleep 5".into()]));
-        assert_eq!(sample(json!({"Cmd": []})).unwrap().cmd, Some(vec![]));
-        assert_eq!(sample(json!({"Cmd": ["a", "b"]})).unwrap().cmd, Some(vec!["a".into(), "b".into()]));
-        assert!(sample(json!({"Cmd": 5})).is_err());
+        assert_eq!(sample(&json!({"Cmd": "sleep 5"})).unwrap().cmd, Some(vec!["sleep 5".into()]));
+        assert_eq!(sample(&json!({"Cmd": []})).unwrap().cmd, Some(vec![]));
+        assert_eq!(sample(&json!({"Cmd": ["a", "b"]})).unwrap().cmd, Some(vec!["a".into(), "b".into()]));
+        assert!(sample(&json!({"Cmd": 5})).is_err());
     }
 
     #[test]
@@ -467,7 +470,7 @@ mod tests {
             (json!([]), "json: cannot unmarshal array into Go value of type Sample"),
         ];
         for (value, message) in cases {
-            assert_eq!(sample(value).unwrap_err().to_string(), message);
+            assert_eq!(sample(&value).unwrap_err().to_string(), message);
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::extract::shape;
 /// A wish for a container. Its first part shares the JSON object with the names of the other two.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "PascalCase")]
+#[serde(default, rename_all = "PascalCase")]
 pub struct ContainerCreate {
     /// What does not depend on the host.
     #[serde(flatten)]

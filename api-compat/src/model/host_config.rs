@@ -215,7 +215,7 @@ pub struct ContainerUpdate {
 /// An update as it is described to clients.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "PascalCase")]
+#[serde(default, rename_all = "PascalCase")]
 pub struct ContainerUpdateRequest {
     /// Limits; zero leaves one as it is.
     #[serde(flatten)]

@@ -181,7 +181,7 @@ pub struct ImageInspect {
 pub enum ShownImageConfig {
     /// What its config says.
     Image(Box<ImageConfig>),
-    /// With every field a container has.
+    /// With every field a container has. Below 1.50.
     Legacy(Box<ContainerConfig>),
 }
 

@@ -17,7 +17,7 @@ use super::{Texts, is_empty_map, is_zero};
 pub struct NetworkCreate {
     /// Name.
     pub name: String,
-    /// Whether another of the same name is refused; it always is. Below 1.44.
+    /// Whether another of the same name is refused; it always is. Below 1.46.
     pub check_duplicate: bool,
     /// Name of the driver; empty is `bridge`.
     pub driver: String,

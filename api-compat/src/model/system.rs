@@ -236,10 +236,10 @@ pub struct PluginsInfo {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "PascalCase")]
 pub struct RegistryServiceConfig {
-    /// Always null. Below 1.47.
+    /// Always null. Below 1.49.
     #[serde(rename = "AllowNondistributableArtifactsCIDRs", skip_serializing_if = "Option::is_none")]
     pub allow_nondistributable_artifacts_cidrs: Option<Option<Vec<String>>>,
-    /// Always null. Below 1.47.
+    /// Always null. Below 1.49.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow_nondistributable_artifacts_hostnames: Option<Option<Vec<String>>>,
     /// Networks whose registries need no proper TLS.
@@ -360,9 +360,9 @@ pub struct AuthResponse {
 }
 
 /// Credentials for a registry.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
+#[serde(default, rename_all = "lowercase")]
 pub struct AuthConfig {
     /// Name.
     pub username: String,

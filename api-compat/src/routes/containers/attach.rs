@@ -11,6 +11,7 @@ use crate::extract::Call;
 use crate::hijack::{self, MULTIPLEXED_STREAM, RAW_STREAM};
 use crate::reply::{self, Outcome};
 use crate::version::ApiVersion;
+use crate::websocket;
 
 pub(super) async fn attach(call: Call) -> Outcome {
     Ok(match start(call).await {
@@ -38,6 +39,18 @@ fn request(call: &Call, framing: Framing) -> Result<AttachRequest, ApiError> {
         framing,
         detach_keys: convert::exec::checked_detach_keys(call.query.text("detachKeys"))?,
     })
+}
+
+/// Attaches by websocket: messages of raw bytes, whether there is a terminal or not.
+pub(super) async fn attach_websocket(mut call: Call) -> Outcome {
+    let handshake = websocket::Handshake::of(&mut call)?;
+    let mut request = request(&call, Framing::Raw)?;
+    if call.version.is_below(42) {
+        // The parameters came with 1.42; before, every stream was attached.
+        (request.stdin, request.stdout, request.stderr) = (true, true, true);
+    }
+    let attachment = call.shared.state.node.streams.attach(call.name(), request).await?;
+    Ok(handshake.accept(attachment))
 }
 
 /// What is announced as the type of output. Frames are sent whatever is announced.

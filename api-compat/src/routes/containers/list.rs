@@ -130,10 +130,13 @@ pub(crate) struct ListCache {
 }
 
 /// The two halves of an encoded entry: `{…,"State":"running","Status":` and `,"HostConfig":…}`.
+type Halves = Arc<(Vec<u8>, Vec<u8>)>;
+
+/// Two halves, and the version of the container that they show.
 #[derive(Debug, Clone)]
 struct Entry {
     version: u64,
-    halves: Arc<(Vec<u8>, Vec<u8>)>,
+    halves: Halves,
 }
 
 /// Entries of containers that are gone are dropped when there are so many more entries than containers.
@@ -167,7 +170,7 @@ impl ListCache {
         listed: &[Listed],
         shape: usize,
         version: ApiVersion,
-    ) -> serde_json::Result<Vec<Arc<(Vec<u8>, Vec<u8>)>>> {
+    ) -> serde_json::Result<Vec<Halves>> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let mut found = Vec::with_capacity(listed.len());
         for one in listed {

@@ -135,6 +135,23 @@ fn stream_routes() -> Vec<Route> {
             .gives_body(101, BodyKind::Hijack)
             .gives_body(200, BodyKind::Bytes(crate::hijack::RAW_STREAM))
             .fails(&[400, 404, 409]),
+        get("/containers/{id}/attach/ws", attach::attach_websocket)
+            .about(
+                "ContainerAttachWebsocket",
+                "Attaches to the standard streams of a container by websocket.",
+            )
+            .text("detachKeys", "Keys that end the attachment.")
+            .flag("logs", "The log so far comes first.")
+            .flag("stream", "What is written from now on follows.")
+            .flag("stdin", "Standard input.")
+            .from(42)
+            .flag("stdout", "Standard output.")
+            .from(42)
+            .flag("stderr", "Standard error.")
+            .from(42)
+            .gives_nothing(101)
+            .gives_nothing(200)
+            .fails(&[400, 404, 409]),
         get("/containers/{id}/logs", logs::logs)
             .about("ContainerLogs", "Reads the log of a container.")
             .flag("follow", "New lines follow until the container stops.")

@@ -19,7 +19,7 @@ use crate::reply::{self, Body, BodyError, JSON, Outcome};
 pub(super) async fn wait(call: Call) -> Outcome {
     let condition = condition(&call)?;
     let exit = call.shared.state.node.containers.wait(call.name(), condition).await?;
-    let body = stream::once(exit.map(|outcome| encode(outcome)));
+    let body = stream::once(exit.map(encode));
     Ok(reply::with_type(StatusCode::OK, JSON, Body::stream(body)))
 }
 
