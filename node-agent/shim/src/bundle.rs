@@ -191,16 +191,29 @@ pub(crate) fn read_json_if_any<T: DeserializeOwned>(name: &str) -> Option<T> {
 
 /// Writes the exit so that it is on disk when this returns.
 pub(crate) fn write_exit(exit: &ExitRecord) -> Result<(), ProcessError> {
-    write_json(EXIT_FILE, exit)
+    write_json(EXIT_FILE, exit, Durability::Disk)
 }
 
 /// Writes down which process is the container's init.
 pub(crate) fn write_init(record: &ProcessRecord) -> Result<(), ProcessError> {
-    write_json(INIT_PID_FILE, record)
+    write_json(INIT_PID_FILE, record, Durability::Kernel)
 }
 
-/// Writes a file whole or not at all: a new file, synced, renamed.
-pub(crate) fn write_json<T: Serialize>(name: &str, value: &T) -> Result<(), ProcessError> {
+/// What a file has to survive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// The end of this process. Enough for what is known of processes, which a crash of the machine ends as well.
+    Kernel,
+    /// A crash of the machine.
+    Disk,
+}
+
+/// Writes a file whole or not at all: a new file, renamed when it is complete.
+pub(crate) fn write_json<T: Serialize>(
+    name: &str,
+    value: &T,
+    durability: Durability,
+) -> Result<(), ProcessError> {
     let text = serde_json::to_vec(value)
         .map_err(|source| ProcessError::Malformed { path: PathBuf::from(name), source })?;
     let temporary = format!("{name}.new");
@@ -208,9 +221,14 @@ pub(crate) fn write_json<T: Serialize>(name: &str, value: &T) -> Result<(), Proc
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(&text)?;
-        file.sync_all()?;
-        fs::rename(&temporary, name)?;
-        File::open(".")?.sync_all()
+        match durability {
+            Durability::Kernel => fs::rename(&temporary, name),
+            Durability::Disk => {
+                file.sync_all()?;
+                fs::rename(&temporary, name)?;
+                File::open(".")?.sync_all()
+            }
+        }
     };
     write().map_err(|source| ProcessError::step(format!("write {name}"), source))
 }

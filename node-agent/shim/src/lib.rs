@@ -56,6 +56,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 
 /// Writes a line for the operator: standard error is the bundle's `shim.log`.
 pub(crate) fn report(text: &str) {
+    let line = format!("{} {text}\n", jiff::Timestamp::now());
     // If even this cannot be written there is nobody to tell.
-    let _ = writeln!(std::io::stderr(), "{} {text}", jiff::Timestamp::now());
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }

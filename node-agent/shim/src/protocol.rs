@@ -26,7 +26,7 @@
 //! may meet shims of an older version than itself (they live on across upgrades), never of a newer one.
 //!
 //! # Files of the bundle
-//! See the constants. All writes of the shim are atomic (a new file, synced, renamed), and [`EXIT_FILE`] is written
+//! See the constants. All writes of the shim are atomic (a new file, renamed), and [`EXIT_FILE`] is on disk
 //! before anybody is told of the exit. What the daemon writes into [`LAUNCH_FILE`] is in `launch.rs`. These modules define types only; the IO is in `socket.rs` and in the client.
 
 use jiff::Timestamp;

@@ -1,8 +1,8 @@
 //! The files of one log: the current one and those rotated away, plain or compressed.
 //!
 //! Start reading at [`open_all`]. The writer renames files while they are opened here. They are opened from the newest
-//! to the oldest, in the direction in which they are renamed: so one may be met twice, which is noticed, but none is
-//! missed.
+//! to the oldest, in the direction in which they are renamed, so that one may be met twice, which is noticed, but none is
+//! missed; and once more if the current file has changed meanwhile.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -117,11 +117,14 @@ impl Source {
 
     /// Whether the log's current file is this one. A log without a current file is between two of them.
     pub(super) fn is_current(&self, path: &Path) -> io::Result<bool> {
-        match std::fs::metadata(path) {
-            Ok(current) => Ok((current.dev(), current.ino()) == self.identity),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-            Err(error) => Err(error),
-        }
+        Ok(current_identity(path)?.is_none_or(|current| current == self.identity))
+    }
+
+    /// Whether nothing of the other file is news to whoever has read this one: it is this one, perhaps compressed
+    /// meanwhile, or was begun before it. An empty file is the one that was just begun.
+    fn covers(&self, other: &Self) -> bool {
+        other.identity == self.identity
+            || other.first_time.is_some_and(|first| Some(first) <= self.first_time)
     }
 
     /// Starts over if the writer has: a log of one file is emptied when it is full. `true` if it was.
@@ -150,8 +153,56 @@ fn identity(file: &File) -> io::Result<(u64, u64)> {
     Ok((metadata.dev(), metadata.ino()))
 }
 
+/// How often to begin anew when the writer goes on to another file meanwhile. Only a log of tiny files that is written
+/// at full speed needs more than one or two.
+const MOST_LOOKS: u32 = 100;
+
 /// Opens all files of a log, the newest first.
 pub(super) fn open_all(path: &Path, max_files: u32, format: Format) -> io::Result<Vec<Source>> {
+    look_until_steady(path, || open_until(path, max_files, format, None))
+}
+
+/// Opens the files that were begun after this one, the newest first.
+pub(super) fn open_newer(
+    path: &Path,
+    max_files: u32,
+    format: Format,
+    than: &Source,
+) -> io::Result<Vec<Source>> {
+    look_until_steady(path, || open_until(path, max_files, format, Some(than)))
+}
+
+/// Repeats a look at the files until the current one was the same before and after: then none was renamed past it.
+fn look_until_steady(path: &Path, look: impl Fn() -> io::Result<Vec<Source>>) -> io::Result<Vec<Source>> {
+    let mut before = current_identity(path)?;
+    for _ in 1..MOST_LOOKS {
+        let sources = look()?;
+        let after = current_identity(path)?;
+        // Without a current file the writer is between two, or there is no log.
+        if before == after && (after.is_some() || sources.is_empty()) {
+            return Ok(sources);
+        }
+        before = after;
+        std::thread::yield_now();
+    }
+    look()
+}
+
+fn current_identity(path: &Path) -> io::Result<Option<(u64, u64)>> {
+    match std::fs::metadata(path) {
+        Ok(current) => Ok(Some((current.dev(), current.ino()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens the files down to the one that is known, or all.
+fn open_until(
+    path: &Path,
+    max_files: u32,
+    format: Format,
+    known: Option<&Source>,
+) -> io::Result<Vec<Source>> {
     let mut sources: Vec<Source> = Vec::new();
     let mut n_missing = 0;
     for index in 0..max_files.max(1) {
@@ -164,31 +215,17 @@ pub(super) fn open_all(path: &Path, max_files: u32, format: Format) -> io::Resul
             continue;
         };
         n_missing = 0;
+        if known.is_some_and(|known| known.covers(&source)) {
+            break;
+        }
         // Met before: it was renamed meanwhile, or compressed, which keeps its first entry.
-        let is_known = sources.iter().any(|known| {
-            known.identity == source.identity || (source.is_final && known.first_time == source.first_time)
+        let is_met = sources.iter().any(|met| {
+            met.identity == source.identity || (source.is_final && met.first_time == source.first_time)
         });
-        if !is_known {
+        if !is_met {
             sources.push(source);
         }
     }
-    Ok(sources)
-}
-
-/// Opens the files that were begun after this one, the newest first.
-pub(super) fn open_newer(
-    path: &Path,
-    max_files: u32,
-    format: Format,
-    than: &Source,
-) -> io::Result<Vec<Source>> {
-    let mut sources = open_all(path, max_files, format)?;
-    if let Some(position) = sources.iter().position(|source| source.identity == than.identity) {
-        sources.truncate(position);
-        return Ok(sources);
-    }
-    // It was compressed or removed meanwhile: what begins later is newer. An empty file is the one that was just begun.
-    sources.retain(|source| source.first_time.is_none() || source.first_time > than.first_time);
     Ok(sources)
 }
 

@@ -16,7 +16,7 @@ use oci_spec::runtime::{Process, Spec};
 use rustix::process::Pid;
 
 use super::{NewProcess, OciRuntime, ProcessStdio, Progress};
-use crate::bundle::{self, Bundle};
+use crate::bundle::{self, Bundle, Durability};
 use crate::error::ProcessError;
 use crate::protocol::{CONFIG_FILE, ConsoleSize, ExecRequest, Failure, FailureKind, RootfsSource};
 use crate::sys;
@@ -50,7 +50,7 @@ impl OciRuntime for Embedded {
             crate::report(&warning.to_string());
         }
         let pid = pid(created.container.pid())?;
-        bundle::write_json(RECORD_FILE, created.container.record())
+        bundle::write_json(RECORD_FILE, created.container.record(), Durability::Kernel)
             .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))?;
         self.container = Some(created.container);
         drop(spec);
