@@ -2,6 +2,7 @@
 
 mod auth;
 mod df;
+mod differential;
 mod errors;
 mod events;
 mod filters;
@@ -15,6 +16,7 @@ pub(crate) fn cases() -> Vec<Case> {
     [
         auth::cases(),
         df::cases(),
+        differential::cases(),
         errors::cases(),
         events::cases(),
         filters::cases(),
