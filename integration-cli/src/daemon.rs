@@ -109,6 +109,8 @@ pub struct DaemonOptions {
     pub config: Option<String>,
     /// Further environment.
     pub environment: Vec<(String, String)>,
+    /// A program with arguments that starts the daemon in its own place, e.g. one that hands sockets over.
+    pub wrapper: Vec<String>,
 }
 
 impl DaemonOptions {
@@ -215,7 +217,11 @@ impl Daemon {
         let root = machine.root();
         let config = root.join("daemon.json");
         fs::write(&config, options.config.as_deref().unwrap_or("{}")).expect("the configuration file");
-        let mut command = machine.daemon(self.implementation.program());
+        let program = self.implementation.program();
+        let mut command = machine.daemon(options.wrapper.first().map_or(program, Path::new));
+        if let [_, arguments @ ..] = &options.wrapper[..] {
+            command.args(arguments).arg(program);
+        }
         command.arg("--config-file").arg(config);
         command.arg("--data-root").arg(root.join("data")).arg("--exec-root").arg(root.join("exec"));
         command.arg("--pidfile").arg(root.join("daemon.pid"));

@@ -4,7 +4,7 @@
 //! and a token endpoint. It takes nothing (no push), and it answers one request per connection.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -30,6 +30,8 @@ const TOKEN: &str = "dG9rZW4gb2YgYSB0ZXN0";
 pub enum Fault {
     /// Cuts the connection in the middle of a blob, this many times.
     CutBlob(u32),
+    /// Sends half of a blob and then nothing more until the client goes, this many times.
+    HoldBlob(u32),
     /// Answers blobs with this status instead, this many times.
     BlobStatus(u16, u32),
     /// Sends blobs whose last byte is another one.
@@ -100,6 +102,11 @@ impl FakeRegistry {
     /// Adds a fault.
     pub fn misbehave(&self, fault: Fault) {
         self.lock().faults.push(fault);
+    }
+
+    /// Ends all faults.
+    pub fn behave(&self) {
+        self.lock().faults.clear();
     }
 
     /// The requests so far, `METHOD PATH` or, for a part of a blob, `METHOD PATH RANGE`.
@@ -209,6 +216,11 @@ impl FakeRegistry {
                     *left -= 1;
                     plan.cut = true;
                 }
+                Fault::HoldBlob(left) if is_blob && *left > 0 => {
+                    *left -= 1;
+                    plan.cut = true;
+                    plan.hold = true;
+                }
                 Fault::BlobStatus(status, left) if is_blob && *left > 0 => {
                     *left -= 1;
                     return Plan::text(*status, "{}");
@@ -236,12 +248,13 @@ struct Plan {
     headers: Vec<(String, String)>,
     content: Vec<u8>,
     cut: bool,
+    hold: bool,
 }
 
 impl Plan {
     fn text(status: u16, text: &str) -> Self {
         let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
-        Self { status, headers, content: text.as_bytes().to_vec(), cut: false }
+        Self { status, headers, content: text.as_bytes().to_vec(), cut: false, hold: false }
     }
 
     fn of(served: &Served) -> Self {
@@ -250,7 +263,7 @@ impl Plan {
             ("Docker-Content-Digest".to_owned(), sha256(&served.content)),
             ("Accept-Ranges".to_owned(), "bytes".to_owned()),
         ];
-        Self { status: 200, headers, content: served.content.clone(), cut: false }
+        Self { status: 200, headers, content: served.content.clone(), cut: false, hold: false }
     }
 
     fn send(mut self, stream: &mut TcpStream, request: &Head) -> std::io::Result<()> {
@@ -273,6 +286,10 @@ impl Plan {
         let end = if self.cut { self.content.len() / 2 } else { self.content.len() };
         if request.method != "HEAD" {
             stream.write_all(&self.content[..end])?;
+        }
+        if self.hold {
+            // Ends when the client closes its side.
+            stream.read_to_end(&mut Vec::new())?;
         }
         stream.shutdown(std::net::Shutdown::Write)
     }

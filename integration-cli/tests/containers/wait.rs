@@ -91,11 +91,11 @@ fn removed_waits_for_the_removal_and_reports_the_last_code(t: &Test) {
 
 fn next_exit_fires_at_each_exit_of_a_restarting_container(t: &Test) {
     let container = t.create("--restart always busybox sh -c 'exit 5'");
-    for _ in 0..2 {
-        let waiting = wait(t, &container, "next-exit");
-        t.docker(&format!("start {container}")).ok();
-        assert_eq!(code(waiting), 5);
-    }
+    let first = wait(t, &container, "next-exit");
+    t.docker(&format!("start {container}")).ok();
+    assert_eq!(code(first), 5);
+    // The policy starts it again, and this one is a later exit.
+    assert_eq!(code(wait(t, &container, "next-exit")), 5);
 }
 
 fn an_unknown_condition_is_refused(t: &Test) {

@@ -17,6 +17,7 @@ cases![
     runtimes_may_be_given_in_both_places,
     a_bad_log_level_is_refused,
     help_lists_the_flags,
+    the_storage_driver_is_chosen_by_flag,
 ];
 
 fn with_config(text: &str) -> DaemonOptions {
@@ -148,6 +149,16 @@ fn runtimes_may_be_given_in_both_places(t: &Test) {
 
 fn a_bad_log_level_is_refused(t: &Test) {
     let outcome = t.refuse_to_start(&DaemonOptions::flags("--log-level banana"));
+    assert!(outcome.code != 0 && outcome.stderr.contains("banana"), "{outcome:?}");
+}
+
+fn the_storage_driver_is_chosen_by_flag(t: &Test) {
+    let d = t.own_daemon(&DaemonOptions::flags("--storage-driver overlay2"));
+    let driver = d.get("/info").expect(200).json()["Driver"].clone();
+    // Newer daemons call the same thing by the name of its snapshotter.
+    assert!(driver == "overlay2" || driver == "overlayfs", "{driver}");
+    assert_eq!(d.run("busybox echo hi").ok(), "hi");
+    let outcome = t.refuse_to_start(&DaemonOptions::flags("--storage-driver banana"));
     assert!(outcome.code != 0 && outcome.stderr.contains("banana"), "{outcome:?}");
 }
 

@@ -14,6 +14,8 @@ cases![
     tcp_without_tls_is_warned_of,
     a_listener_that_cannot_be_had_is_fatal,
     attach_and_exec_work_over_tls,
+    a_socket_handed_over_is_served,
+    readiness_and_the_end_are_notified,
 ];
 
 /// A docker client on the daemon's machine, talking to `host`.
@@ -159,4 +161,46 @@ fn attach_and_exec_work_over_tls(t: &Test) {
     assert_eq!((shown.code, shown.stdout.as_str(), shown.stderr.as_str()), (4, "out\n", "err\n"));
     let container = d.start("busybox park");
     assert_eq!(docker(&["exec", "-i", &container.name, "sh", "-c", "cat; echo end"]).ok(), "end");
+}
+
+fn a_socket_handed_over_is_served(t: &Test) {
+    let activate = "/usr/bin/systemd-socket-activate";
+    if !std::path::Path::new(activate).exists() {
+        integration_cli::skip("systemd-socket-activate is not installed");
+    }
+    let d = t.bare_daemon(&DaemonOptions::default());
+    d.daemon().stop();
+    let socket = d.daemon().machine().root().join("handed-over.sock");
+    let wrapper = [activate.to_owned(), "-l".to_owned(), socket.display().to_string()];
+    let d_options = DaemonOptions {
+        flags: vec!["-H".to_owned(), "fd://".to_owned()],
+        wrapper: wrapper.into(),
+        ..DaemonOptions::default()
+    };
+    // The daemon begins with the first connection, which it finds waiting for it.
+    let ping = std::thread::spawn(move || {
+        let client = integration_cli::http::Client::new(&socket);
+        let request = integration_cli::http::Request::new("GET", "/_ping");
+        eventually("the handed over socket is there", || client.send(&request).ok()).status
+    });
+    d.daemon().start_again(&d_options);
+    assert_eq!(ping.join().unwrap(), 200);
+}
+
+fn readiness_and_the_end_are_notified(t: &Test) {
+    let path = t.directory("notify").join("socket");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(integration_cli::condition::PATIENCE)).unwrap();
+    let environment = vec![("NOTIFY_SOCKET".to_owned(), path.display().to_string())];
+    let d = t.bare_daemon(&DaemonOptions { environment, ..DaemonOptions::default() });
+    let wait_for = |word: &str| loop {
+        let mut message = [0u8; 4096];
+        let length = socket.recv(&mut message).unwrap_or_else(|error| panic!("no {word}: {error}"));
+        if String::from_utf8_lossy(&message[..length]).contains(word) {
+            break;
+        }
+    };
+    wait_for("READY=1");
+    assert_eq!(d.daemon().stop(), 0);
+    wait_for("STOPPING=1");
 }

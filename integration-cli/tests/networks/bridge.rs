@@ -90,6 +90,8 @@ fn the_hosts_file_holds_the_containers_own_name(t: &Test) {
 
 fn names_of_other_containers_are_unknown_on_the_default_bridge(t: &Test) {
     let (server, client) = (t.start("busybox park"), t.start("busybox park"));
+    let own = t.host("cat /etc/resolv.conf").ok();
+    assert!(own.contains(OUTSIDE) && own.contains("search shoal.test"), "{own}");
     let resolver = t.shell(&client, "cat /etc/resolv.conf");
     assert!(resolver.contains(&format!("nameserver {OUTSIDE}")), "{resolver}");
     assert!(resolver.contains("search shoal.test"), "{resolver}");

@@ -20,6 +20,7 @@ cases![
     update_refuses_conflicts,
     containers_sit_below_the_cgroup_parent,
     unlimited_is_the_default,
+    block_devices_are_throttled,
 ];
 
 fn the_memory_limit_is_set_in_the_cgroup(t: &Test) {
@@ -164,6 +165,24 @@ fn containers_sit_below_the_cgroup_parent(t: &Test) {
     ));
     assert_eq!(left.stdout, "", "{left:?}");
     t.host(&format!("rmdir /sys/fs/cgroup{parent} /sys/fs/cgroup/*{parent} 2>/dev/null; true")).ok();
+}
+
+fn block_devices_are_throttled(t: &Test) {
+    let disks = std::fs::read_dir("/sys/block").unwrap().flatten().map(|entry| entry.file_name());
+    let disk = disks.map(|name| format!("/dev/{}", name.to_string_lossy())).find(|path| {
+        // Devices without a size or a node take no limits.
+        std::fs::File::open(path).is_ok() && !path.contains("ram")
+    });
+    let Some(disk) = disk else { integration_cli::skip("this machine has no block device") };
+    let numbers = t.host(&format!("stat -c '%Hr:%Lr' {disk}")).ok();
+    let container =
+        t.start(&format!("--device-read-bps {disk}:1mb --device-write-iops {disk}:77 busybox park"));
+    let read = cgroup_value(t, &container, ("blkio", "blkio.throttle.read_bps_device"), "io.max");
+    let write = cgroup_value(t, &container, ("blkio", "blkio.throttle.write_iops_device"), "io.max");
+    assert!(read.contains(&numbers) && read.contains("1048576"), "{read}");
+    assert!(write.contains(&numbers) && write.contains("77"), "{write}");
+    let host = t.inspect(&container)["HostConfig"].clone();
+    assert_eq!(host["BlkioDeviceReadBps"], json!([{"Path": disk, "Rate": 1_048_576}]));
 }
 
 fn unlimited_is_the_default(t: &Test) {
