@@ -8,6 +8,7 @@
 
 mod containers;
 mod daemon;
+mod harness;
 mod images;
 mod networks;
 mod process;
@@ -27,6 +28,7 @@ fn cases() -> Vec<Case> {
     [
         containers::cases(),
         daemon::cases(),
+        harness::cases(),
         images::cases(),
         networks::cases(),
         process::cases(),

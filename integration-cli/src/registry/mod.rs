@@ -5,7 +5,7 @@
 pub mod fake;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -48,10 +48,23 @@ impl Registry {
     #[track_caller]
     #[must_use]
     pub fn start(machine: &Machine, guarding: Guarding) -> Self {
+        Self::start_with(machine, guarding, None)
+    }
+
+    /// Starts an open registry on another machine that serves the same files as `other`.
+    #[track_caller]
+    #[must_use]
+    pub fn start_on_files_of(other: &Self, machine: &Machine) -> Self {
+        Self::start_with(machine, Guarding::Open, Some(&other.storage))
+    }
+
+    #[track_caller]
+    fn start_with(machine: &Machine, guarding: Guarding, shared: Option<&Path>) -> Self {
         static PORT: AtomicU32 = AtomicU32::new(5000);
         let port = PORT.fetch_add(1, Ordering::Relaxed);
         let directory = machine.root().join(format!("registry-{port}"));
-        let storage = directory.join("storage");
+        let storage = shared.map_or_else(|| directory.join("storage"), Path::to_owned);
+        fs::create_dir_all(&directory).expect("the registry's directory");
         fs::create_dir_all(&storage).expect("the registry's directory");
         let mut config = format!(
             "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\

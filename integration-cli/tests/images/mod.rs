@@ -5,6 +5,8 @@ mod export_import;
 mod history;
 mod hostile;
 mod inspect;
+mod interop;
+mod layers;
 mod list;
 mod load_save;
 mod prune;
@@ -26,6 +28,8 @@ pub(crate) fn cases() -> Vec<Case> {
         history::cases(),
         hostile::cases(),
         inspect::cases(),
+        interop::cases(),
+        layers::cases(),
         list::cases(),
         load_save::cases(),
         prune::cases(),

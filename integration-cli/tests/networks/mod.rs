@@ -4,6 +4,7 @@ mod api;
 mod bridge;
 mod connect;
 mod dns;
+mod ipv6;
 mod isolation;
 mod links;
 mod modes;
@@ -21,6 +22,7 @@ pub(crate) fn cases() -> Vec<Case> {
         bridge::cases(),
         connect::cases(),
         dns::cases(),
+        ipv6::cases(),
         isolation::cases(),
         links::cases(),
         modes::cases(),
