@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ring::digest::{Context, SHA256};
 use shoal_types::Digest;
@@ -90,9 +90,7 @@ impl Draft {
 
     /// Gives the blob its name, unless it should have had another digest. Returns its digest.
     pub fn commit(mut self, expected: Option<Digest>) -> Result<Digest, ContentError> {
-        let mut sha256 = [0u8; 32];
-        sha256.copy_from_slice(self.hash.clone().finish().as_ref());
-        let found = Digest::from_sha256(sha256);
+        let found = self.digest();
         if let Some(expected) = expected.filter(|expected| *expected != found) {
             return Err(ContentError::WrongDigest { expected, found });
         }
@@ -101,9 +99,11 @@ impl Draft {
         Ok(found)
     }
 
-    /// Where the bytes are until the commit.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// The digest of what has been written.
+    pub fn digest(&self) -> Digest {
+        let mut sha256 = [0u8; 32];
+        sha256.copy_from_slice(self.hash.clone().finish().as_ref());
+        Digest::from_sha256(sha256)
     }
 }
 

@@ -76,10 +76,10 @@ impl LayerPlan {
 }
 
 /// A layer that was unpacked and has no name yet. Dropping it throws it away.
-struct Staged {
+pub(super) struct Staged {
     shared: Arc<Shared>,
     key: SnapshotKey,
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     is_committed: bool,
 }
 
@@ -169,7 +169,7 @@ impl Shared {
         let staged = if is_unpacked { None } else { Some(self.stage().await?) };
         let mut sink = LayerSink::new(partial, staged.as_ref().map(|staged| staged.dir.clone()));
         let progress = |_: &Digest, progress: Progress| {
-            if let Some(phase) = phase(progress) {
+            if let Some(phase) = phase(&progress) {
                 reporter.report(phase);
             }
         };
@@ -215,7 +215,7 @@ impl Shared {
     }
 
     /// An empty directory for a layer.
-    async fn stage(self: &Arc<Self>) -> Result<Staged, NodeError> {
+    pub(super) async fn stage(self: &Arc<Self>) -> Result<Staged, NodeError> {
         let number = self.next_stage.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let key = SnapshotKey::job("layer", &number.to_string());
         let prepared = key.clone();
@@ -231,7 +231,7 @@ impl Shared {
 
     /// Gives an unpacked layer its name, once the one below has its own. Runs to its end even if nobody waits any more,
     /// because what is visible in memory must become durable.
-    async fn commit_layer_dir(
+    pub(super) async fn commit_layer_dir(
         self: &Arc<Self>,
         staged: Staged,
         unpacked: Unpacked,
@@ -311,8 +311,8 @@ fn check(unpacked: Unpacked, expected: DiffId) -> Result<Unpacked, LayerError> {
     if found == expected { Ok(unpacked) } else { Err(LayerError::WrongDiffId { expected, found }) }
 }
 
-fn phase(progress: Progress) -> Option<LayerPhase> {
-    match progress {
+fn phase(progress: &Progress) -> Option<LayerPhase> {
+    match *progress {
         Progress::Waiting => Some(LayerPhase::Waiting),
         Progress::Downloading { current, total } => Some(LayerPhase::Downloading(current, total)),
         Progress::Verifying => Some(LayerPhase::VerifyingChecksum),

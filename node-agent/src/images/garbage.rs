@@ -69,7 +69,7 @@ impl Shared {
         Ok(partials + self.sweep(blobs, chains, Vec::new()).await?)
     }
 
-    async fn sweep(
+    pub(super) async fn sweep(
         self: &Arc<Self>,
         blobs: Vec<Digest>,
         chains: Vec<ChainId>,

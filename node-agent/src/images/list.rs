@@ -25,7 +25,7 @@ struct Listed {
 
 impl Shared {
     /// The images that pass, newest first.
-    pub(super) fn list(&self, query: ImageQuery) -> Result<Vec<ImageSummary>, NodeError> {
+    pub(super) fn list(&self, query: &ImageQuery) -> Result<Vec<ImageSummary>, NodeError> {
         let listed = {
             let catalog = self.catalog();
             let filter = Filter::new(query.filter.clone(), &catalog, &self.platform)?;
@@ -40,7 +40,7 @@ impl Shared {
             passing.collect::<Vec<_>>()
         };
         let mut summaries: Vec<ImageSummary> =
-            listed.iter().map(|image| self.summarise(image, &query)).collect();
+            listed.iter().map(|image| self.summarise(image, query)).collect();
         if query.with_shared_size {
             let trees: Vec<&ImageTree> = listed.iter().map(|image| image.tree.as_ref()).collect();
             for (summary, size) in summaries.iter_mut().zip(self.shared_sizes(&trees)) {

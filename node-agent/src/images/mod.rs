@@ -27,16 +27,23 @@ mod flights;
 mod garbage;
 mod glob;
 mod holds;
+mod import;
 mod inspect;
+mod instructions;
 mod list;
+mod load;
+mod make;
 mod port;
 mod prune;
 mod pull;
+mod push;
 mod record;
 mod refs;
 mod remove;
 mod resolve;
+mod save;
 mod sink;
+mod source;
 mod stream;
 mod tag;
 mod tree;
@@ -280,10 +287,6 @@ impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared").field("content", &self.content).finish_non_exhaustive()
     }
-}
-
-fn unfinished() -> NodeError {
-    NodeError::not_implemented("images are being built: this call is not there yet")
 }
 
 #[cfg(test)]

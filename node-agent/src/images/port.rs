@@ -5,10 +5,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use registry_client::Credentials;
+use registry_client::{Credentials, ManifestTarget, SearchQuery};
 use shoal_types::{ImageRef, Platform};
 
-use super::{ImageStore, pull, stream, unfinished};
+use super::tree::describe;
+use super::{ImageStore, import, load, pull, push, save, stream};
 use crate::api::images::{
     Distribution, HistoryEntry, ImagePruneFilter, ImageQuery, ImageSummary, ImageTransfers, ImageView,
     Images, ImportRequest, LoadRequest, ProgressStream, PullRequest, PushRequest, Removal, RemoveImage,
@@ -20,7 +21,7 @@ use crate::error::NodeError;
 #[async_trait]
 impl Images for ImageStore {
     async fn list(&self, query: ImageQuery) -> Result<Vec<ImageSummary>, NodeError> {
-        self.shared.block("list images", move |shared| shared.list(query)).await
+        self.shared.block("list images", move |shared| shared.list(&query)).await
     }
 
     async fn inspect(&self, name: &str, platform: Option<&Platform>) -> Result<ImageView, NodeError> {
@@ -59,35 +60,55 @@ impl ImageTransfers for ImageStore {
         stream::run(|out| pull::pull(shared, request, out)).await
     }
 
-    async fn push(&self, _request: PushRequest) -> Result<ProgressStream, NodeError> {
-        Err(unfinished())
+    async fn push(&self, request: PushRequest) -> Result<ProgressStream, NodeError> {
+        let shared = Arc::clone(&self.shared);
+        stream::run(|out| push::push(shared, request, out)).await
     }
 
-    async fn load(&self, _request: LoadRequest, _archive: ByteSource) -> Result<ProgressStream, NodeError> {
-        Err(unfinished())
+    async fn load(&self, request: LoadRequest, archive: ByteSource) -> Result<ProgressStream, NodeError> {
+        let shared = Arc::clone(&self.shared);
+        stream::run(|out| load::load(shared, request, archive, out)).await
     }
 
-    async fn save(&self, _names: &[String], _platforms: &[Platform]) -> Result<ByteStream, NodeError> {
-        Err(unfinished())
+    async fn save(&self, names: &[String], platforms: &[Platform]) -> Result<ByteStream, NodeError> {
+        save::save(&self.shared, names, platforms).await
     }
 
-    async fn import(
-        &self,
-        _request: ImportRequest,
-        _archive: ByteSource,
-    ) -> Result<ProgressStream, NodeError> {
-        Err(unfinished())
+    async fn import(&self, request: ImportRequest, archive: ByteSource) -> Result<ProgressStream, NodeError> {
+        let shared = Arc::clone(&self.shared);
+        stream::run(|out| import::import(shared, request, archive, out)).await
     }
 
     async fn distribution(
         &self,
-        _reference: &ImageRef,
-        _credentials: Option<Credentials>,
+        reference: &ImageRef,
+        credentials: Option<Credentials>,
     ) -> Result<Distribution, NodeError> {
-        Err(unfinished())
+        let repository = self.shared.registries.repository(reference, credentials.unwrap_or_default());
+        let info = repository.inspect(&ManifestTarget::of(reference)).await?;
+        let platforms = info.platforms.iter().map(registry_client::PlatformSpec::platform).collect();
+        Ok(Distribution { descriptor: describe(&info.descriptor), platforms })
     }
 
-    async fn search(&self, _request: SearchRequest) -> Result<Vec<SearchResult>, NodeError> {
-        Err(unfinished())
+    async fn search(&self, request: SearchRequest) -> Result<Vec<SearchResult>, NodeError> {
+        let query = SearchQuery { term: request.term.clone(), limit: request.limit };
+        let credentials = request.credentials.clone().unwrap_or_default();
+        let found = self.shared.registries.search(&query, &credentials).await?;
+        let wanted = found.into_iter().map(search_result).filter(|result| {
+            result.stars >= u64::from(request.stars)
+                && request.is_official.is_none_or(|wanted| wanted == result.is_official)
+                && request.is_automated.is_none_or(|wanted| wanted == result.is_automated)
+        });
+        Ok(wanted.collect())
+    }
+}
+
+fn search_result(found: registry_client::SearchResult) -> SearchResult {
+    SearchResult {
+        name: found.name,
+        description: found.description,
+        stars: u64::try_from(found.star_count).unwrap_or(0),
+        is_official: found.is_official,
+        is_automated: found.is_automated,
     }
 }

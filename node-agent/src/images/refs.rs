@@ -75,6 +75,3 @@ pub(super) fn id_prefix(text: &str) -> Option<&str> {
 pub(super) fn is_prefix_of(text: &str, id: &ImageId) -> bool {
     id.to_string().starts_with(text) || id.0.hex().starts_with(text)
 }
-
-#[cfg(test)]
-mod tests;

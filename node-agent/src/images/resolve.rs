@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use shoal_types::{ChainId, Digest, ErrorKind, ImageId, Platform};
+use shoal_types::{ChainId, ErrorKind, ImageId, Platform};
 
 use super::tree::{ConfigFacts, Fit, ImageTree, Part, read_config};
 use super::usage::Lease;
@@ -114,9 +114,4 @@ fn mismatch_text(image: &Platform, machine: &Platform) -> String {
     format!(
         "The requested image's platform ({image}) does not match the detected host platform ({machine}) and no specific platform was requested"
     )
-}
-
-/// The manifest of an image, by its digest.
-pub(super) fn part_of(tree: &ImageTree, manifest: Digest) -> Result<&Part, NodeError> {
-    tree.part(manifest).ok_or_else(|| NodeError::NoSuchImage(manifest.to_string()))
 }

@@ -191,7 +191,10 @@ impl Read for Intake {
                 }
                 Some(Message::End) => self.state = Intaking::Ended,
                 None => {
-                    return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the download was given up"));
+                    return Err(io::Error::new(
+                        io::ErrorKind::ConnectionAborted,
+                        "the download was given up",
+                    ));
                 }
             }
         }

@@ -36,6 +36,11 @@ impl Out {
             .map_err(|source| NodeError::failed("report progress to a client that went away", source))
     }
 
+    /// Tells how far a layer is, unless the client is behind; another such message will follow.
+    pub(super) fn tell_if_room(&self, id: &str, phase: LayerPhase) {
+        let _ = self.items.try_send(Ok(Progress::Layer { id: id.to_owned(), phase }));
+    }
+
     /// Tells what happens to one layer.
     pub(super) async fn tell_layer(&self, id: &str, phase: LayerPhase) -> Result<(), NodeError> {
         self.tell(Progress::Layer { id: id.to_owned(), phase }).await
@@ -90,21 +95,34 @@ impl Out {
         phase: Option<LayerPhase>,
     ) -> Result<(), NodeError> {
         let Some(phase) = phase else { return Ok(()) };
-        let before = told.as_ref().map_or(0, rank);
-        if rank(&phase) < before || told.as_ref() == Some(&phase) {
+        if rank(&phase) < told.as_ref().map_or(0, rank) || told.as_ref() == Some(&phase) {
             return Ok(());
         }
-        for milestone in
-            [LayerPhase::PullingFsLayer, LayerPhase::VerifyingChecksum, LayerPhase::DownloadComplete]
-        {
-            let is_download = rank(&milestone) == 1 || matches!(told, Some(LayerPhase::Downloading(..)));
-            if is_download && (before + 1..rank(&phase)).contains(&rank(&milestone)) {
-                self.tell_layer(id, milestone).await?;
-            }
+        for milestone in missed(told.as_ref(), &phase) {
+            self.tell_layer(id, milestone).await?;
         }
         *told = Some(phase.clone());
         self.tell_layer(id, phase).await
     }
+}
+
+/// What a layer must have passed between two phases. Whether it was downloaded is known if it was seen to be.
+fn missed(told: Option<&LayerPhase>, phase: &LayerPhase) -> Vec<LayerPhase> {
+    let (before, now) = (told.map_or(0, rank), rank(phase));
+    let mut missed = Vec::new();
+    if *phase == LayerPhase::AlreadyExists {
+        return missed;
+    }
+    if before < 1 && now > 1 {
+        missed.push(LayerPhase::PullingFsLayer);
+    }
+    if before == 3 && now > 4 {
+        missed.push(LayerPhase::VerifyingChecksum);
+    }
+    if (3..=4).contains(&before) && now > 5 {
+        missed.push(LayerPhase::DownloadComplete);
+    }
+    missed
 }
 
 /// The order in which a layer passes its phases; those of pushes have none.

@@ -14,7 +14,7 @@ use shoal_types::{ChainId, DiffId, Digest, ImageId, Platform};
 
 use super::config::ImageConfig;
 use crate::api::images::Descriptor;
-use crate::content::{ContentError, ContentStore};
+use crate::content::ContentStore;
 use crate::error::NodeError;
 use crate::layers::chain::chain_ids;
 
@@ -225,9 +225,4 @@ pub(super) fn describe(descriptor: &RegistryDescriptor) -> Descriptor {
         annotations: descriptor.annotations.clone(),
         platform: descriptor.platform.as_ref().map(registry_client::PlatformSpec::platform),
     }
-}
-
-/// Whether something is missing rather than broken.
-pub(super) fn is_missing(error: &NodeError) -> bool {
-    matches!(error, NodeError::Content(ContentError::Missing(_)))
 }

@@ -58,7 +58,8 @@ pub fn decompress<'a>(source: impl Read + Send + 'a) -> io::Result<(Compression,
     Ok((compression, decoder(compression, source)?))
 }
 
-fn decoder<'a>(
+/// Reads what is in a stream that is packed this way.
+pub fn decoder<'a>(
     compression: Compression,
     source: impl BufRead + Send + 'a,
 ) -> io::Result<Box<dyn Read + Send + 'a>> {

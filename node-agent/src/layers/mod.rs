@@ -26,11 +26,13 @@ mod copy;
 pub mod diff;
 mod error;
 mod graft;
+pub mod gzip;
 mod merged;
 mod overlayfs;
+pub mod pack;
 mod record;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod unpack;
 mod whiteout;
 

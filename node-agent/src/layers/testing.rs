@@ -14,7 +14,7 @@ use super::merged::{dir_flags, names};
 use super::{diff, whiteout};
 
 /// Whether the test may make devices and set owners; says so loudly if not.
-pub(super) fn is_root(test: &str) -> bool {
+pub(crate) fn is_root(test: &str) -> bool {
     let is_root = rustix::process::geteuid().is_root();
     if !is_root {
         println!("SKIPPED: {test} needs root");
@@ -23,7 +23,7 @@ pub(super) fn is_root(test: &str) -> bool {
 }
 
 /// An entry with usual attributes.
-pub(super) fn entry(kind: EntryKind, path: &str) -> Entry {
+pub(crate) fn entry(kind: EntryKind, path: &str) -> Entry {
     let mode = if kind == EntryKind::Directory { 0o755 } else { 0o644 };
     Entry {
         path: path.into(),
@@ -35,23 +35,23 @@ pub(super) fn entry(kind: EntryKind, path: &str) -> Entry {
 }
 
 /// A file and its content.
-pub(super) fn file(path: &str, content: &str) -> (Entry, Vec<u8>) {
+pub(crate) fn file(path: &str, content: &str) -> (Entry, Vec<u8>) {
     let size = content.len() as u64;
     (Entry { size, ..entry(EntryKind::File, path) }, content.as_bytes().to_vec())
 }
 
 /// A directory.
-pub(super) fn dir(path: &str) -> (Entry, Vec<u8>) {
+pub(crate) fn dir(path: &str) -> (Entry, Vec<u8>) {
     (entry(EntryKind::Directory, path), Vec::new())
 }
 
 /// A symbolic or hard link.
-pub(super) fn link(kind: EntryKind, path: &str, target: &str) -> (Entry, Vec<u8>) {
+pub(crate) fn link(kind: EntryKind, path: &str, target: &str) -> (Entry, Vec<u8>) {
     (Entry { link: target.into(), ..entry(kind, path) }, Vec::new())
 }
 
 /// An archive of these entries.
-pub(super) fn pack(entries: &[(Entry, Vec<u8>)]) -> Vec<u8> {
+pub(crate) fn pack(entries: &[(Entry, Vec<u8>)]) -> Vec<u8> {
     let mut archive = ArchiveWriter::new(Vec::new());
     for (entry, data) in entries {
         archive.append(entry, &mut data.as_slice()).unwrap();
@@ -61,17 +61,17 @@ pub(super) fn pack(entries: &[(Entry, Vec<u8>)]) -> Vec<u8> {
 
 /// What one path of a tree is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Seen {
-    pub(super) entry: Entry,
-    pub(super) content: Vec<u8>,
-    pub(super) is_whiteout: bool,
-    pub(super) is_opaque: bool,
+pub(crate) struct Seen {
+    pub(crate) entry: Entry,
+    pub(crate) content: Vec<u8>,
+    pub(crate) is_whiteout: bool,
+    pub(crate) is_opaque: bool,
     /// First path of the same inode, if there are several.
-    pub(super) same_as: Option<String>,
+    pub(crate) same_as: Option<String>,
 }
 
 /// Everything below a directory, by path.
-pub(super) fn tree(root: &Path) -> BTreeMap<String, Seen> {
+pub(crate) fn tree(root: &Path) -> BTreeMap<String, Seen> {
     let mut seen = BTreeMap::new();
     let mut inodes = BTreeMap::new();
     look(root, "", &mut seen, &mut inodes);

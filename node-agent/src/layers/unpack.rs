@@ -42,6 +42,12 @@ pub struct Unpacked {
 /// wrong. On an error the directory holds rubbish, which the caller removes. Blocks.
 pub fn unpack(source: impl Read + Send, stage: &Path, limits: Limits) -> Result<Unpacked, LayerError> {
     let (compression, mut archive) = decompress(source).map_err(ArchiveError::from)?;
+    let unpacked = unpack_plain(&mut archive, stage, limits)?;
+    Ok(Unpacked { compression, ..unpacked })
+}
+
+/// As [`unpack`], of an archive that is known not to be compressed, whatever it begins with.
+pub fn unpack_plain(archive: &mut dyn Read, stage: &Path, limits: Limits) -> Result<Unpacked, LayerError> {
     let (to_hash, hashed) = sync_channel::<Bytes>(QUEUE_LEN);
     let (to_files, unpacked) = sync_channel::<Bytes>(QUEUE_LEN);
     let has_failed = AtomicBool::new(false);
@@ -62,12 +68,17 @@ pub fn unpack(source: impl Read + Send, stage: &Path, limits: Limits) -> Result<
             // The channels are dropped with this closure, which ends the thread that did start.
             (Err(source), _) | (_, Err(source)) => return Err(spawn_failed(source)),
         };
-        let fed = feed(&mut archive, (to_hash, to_files), has_failed, limits);
+        let fed = feed(archive, (to_hash, to_files), has_failed, limits);
         let applied = files.join().unwrap_or_else(|_| Err(panicked(stage)));
         let diff_id = hasher.join().map_err(|_| panicked(stage))?;
         // If the stream broke, the archive seems cut too; the stream's error is the cause.
         let archive_len = fed?;
-        Ok(Unpacked { diff_id: DiffId(diff_id), applied: applied?, compression, archive_len })
+        Ok(Unpacked {
+            diff_id: DiffId(diff_id),
+            applied: applied?,
+            compression: Compression::None,
+            archive_len,
+        })
     })
 }
 

@@ -9,6 +9,7 @@
 //! The rules are Docker's, where it has some: later entries replace earlier ones, a directory keeps what is in it, a
 //! whiteout hides what is below this layer and never what this layer brings itself.
 
+mod data;
 mod place;
 mod trail;
 

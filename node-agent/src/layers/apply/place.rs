@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
+use super::data::write_data;
 use super::trail::{Missing, Trail};
 use super::{Applied, Limits, PlaceError};
 use crate::layers::archive::path::{AUFS_LINKS, LayerPath};
@@ -466,45 +467,6 @@ fn tolerate_unsupported(set: Result<(), Errno>, entry: &Entry, key: &[u8]) -> Re
 
 fn into_kernel(doing: &'static str) -> impl FnOnce(LayerError) -> PlaceError {
     move |error| PlaceError::Kernel(doing, std::io::Error::other(error))
-}
-
-fn write_data(file: &OwnedFd, entry: &Entry, data: &mut dyn BufRead) -> Result<(), PlaceError> {
-    let Some(extents) = &entry.sparse else { return write_all(file, None, entry.size, data) };
-    rustix::fs::ftruncate(file, entry.size).map_err(PlaceError::kernel("set the length of"))?;
-    for extent in extents {
-        write_all(file, Some(extent.offset), extent.length, data)?;
-    }
-    Ok(())
-}
-
-/// Writes straight from the reader's buffer, at the file's position or at an offset.
-fn write_all(
-    file: &OwnedFd,
-    offset: Option<u64>,
-    length: u64,
-    data: &mut dyn BufRead,
-) -> Result<(), PlaceError> {
-    let mut done = 0;
-    while done < length {
-        let available = data.fill_buf().map_err(ArchiveError::from)?;
-        if available.is_empty() {
-            return Err(ArchiveError::Truncated.into());
-        }
-        let step = available.len().min(usize::try_from(length - done).unwrap_or(usize::MAX));
-        let written = match offset {
-            None => rustix::io::write(file, &available[..step]),
-            Some(offset) => rustix::io::pwrite(file, &available[..step], offset + done),
-        };
-        match written {
-            Ok(n) => {
-                data.consume(n);
-                done += n as u64;
-            }
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(PlaceError::kernel("write")(errno)),
-        }
-    }
-    Ok(())
 }
 
 /// The highest number is not an id: to chown(2) it means "as it was".

@@ -6,6 +6,7 @@ use crate::layers::testing::{Seen, dir, entry, file, is_root, link, pack, tree};
 use crate::layers::{Stack, diff};
 
 type Tree = BTreeMap<String, Seen>;
+type Files = Vec<(Entry, Vec<u8>)>;
 
 /// A directory with a witness beside the stage: nothing outside the stage may ever change.
 struct Yard {
@@ -207,7 +208,7 @@ fn links_that_the_archive_made_are_followed_inside_the_layer() {
 fn hostile_entries_are_refused_and_touch_nothing_outside() {
     let symlink = |path, target| link(EntryKind::Symlink, path, target);
     let hard_link = |path, target| link(EntryKind::HardLink, path, target);
-    let cases: Vec<(&str, Vec<(Entry, Vec<u8>)>)> = vec![
+    let cases: Vec<(&str, Files)> = vec![
         ("leads out", vec![file("../witness", "overwritten")]),
         ("leads out", vec![file("a/../../witness", "overwritten")]),
         ("leads out", vec![dir("..")]),

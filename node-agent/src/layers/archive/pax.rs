@@ -7,8 +7,11 @@ use super::{ArchiveError, Time};
 /// Prefix of the keys of extended attributes.
 pub(super) const XATTR: &[u8] = b"SCHILY.xattr.";
 
+/// Key and value.
+type Pair<'a> = (&'a [u8], &'a [u8]);
+
 /// Splits the body of an extended header.
-pub(super) fn records(mut body: &[u8]) -> Result<Vec<(&[u8], &[u8])>, ArchiveError> {
+pub(super) fn records(mut body: &[u8]) -> Result<Vec<Pair<'_>>, ArchiveError> {
     let mut found = Vec::new();
     while !body.is_empty() {
         let (key, value, rest) = first_record(body).ok_or(ArchiveError::Header)?;
