@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `catalog.rs`, `refs.rs` | names and targets in memory, and how texts find them |
 //! | `tree.rs`, `config.rs` | what an image consists of, as its content says |
-//! | `resolve.rs`, `usage.rs` | what containers need: an unpacked image, and that it stays |
+//! | `resolve.rs`, `rootfs.rs`, `usage.rs` | what containers need: an unpacked image, a layer of their own, and that it stays |
 //! | `list.rs`, `inspect.rs`, `filter.rs` | looking |
 //! | `remove.rs`, `prune.rs`, `garbage.rs`, `holds.rs` | removing, and what stands in the way |
 //! | `pull.rs`, `fetch.rs`, `flights.rs`, `sink.rs` | from a registry |
@@ -41,6 +41,7 @@ mod record;
 mod refs;
 mod remove;
 mod resolve;
+mod rootfs;
 mod save;
 mod sink;
 mod source;
