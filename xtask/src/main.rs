@@ -7,6 +7,7 @@
     reason = "a command line program talks on its standard streams"
 )]
 
+mod bench;
 mod check;
 mod dist;
 mod run;
@@ -56,6 +57,11 @@ const COMMANDS: &[Command] = &[
         name: "run",
         help: "starts a daemon on a temporary root: run [FLAGS OF SHOALD]",
         run: run::command,
+    },
+    Command {
+        name: "bench",
+        help: "Shoal beside a peer, in turns, as ratios; bench --help",
+        run: bench::command,
     },
     Command {
         name: "test",

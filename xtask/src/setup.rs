@@ -46,6 +46,19 @@ pub(crate) fn for_tests() -> Result<()> {
     install(&[TO_BUILD, TO_RUN, TO_TEST].concat())
 }
 
+/// Installs what measuring beside dockerd needs.
+pub(crate) fn for_bench() -> Result<()> {
+    install(&[
+        ("dockerd", "docker.io"),
+        ("docker-registry", "docker-registry"),
+        ("busybox", "busybox-static"),
+        ("ip", "iproute2"),
+        ("nsenter", "util-linux"),
+        ("tar", "tar"),
+        ("gzip", "gzip"),
+    ])
+}
+
 /// Installs what booting a guest needs.
 pub(crate) fn for_vm() -> Result<()> {
     install(&[
