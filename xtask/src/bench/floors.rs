@@ -32,7 +32,7 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     let place = Place::prepare(&bench.options().directory)?;
     let busybox = place.layer(0).join("bin/busybox");
     let home = ours(&in_thread(new_namespace)?)?;
-    let floors: [(&str, &(dyn Fn() -> Result<Milliseconds> + Sync)); 8] = [
+    let floors: [(&str, &(dyn Fn() -> Result<Milliseconds> + Sync)); 10] = [
         ("floor.spawn", &|| timed(|| spawn(&busybox))),
         ("floor.namespaces", &|| {
             in_thread(|| {
@@ -42,8 +42,10 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
                 })
             })
         }),
-        ("floor.overlay", &|| in_thread(|| place.overlay())),
-        ("floor.veth", &|| in_thread(|| veth(&home))),
+        ("floor.mount", &|| in_thread(|| Ok(place.overlay()?.0))),
+        ("floor.unmount", &|| in_thread(|| Ok(place.overlay()?.1))),
+        ("floor.veth", &|| in_thread(|| Ok(veth(&home)?.0))),
+        ("floor.veth.delete", &|| in_thread(|| Ok(veth(&home)?.1))),
         ("floor.cgroup", &|| timed(cgroups)),
         ("floor.container", &|| in_thread(|| timed(|| one_container(&place, &home)))),
         ("floor.append", &|| timed(|| place.append())),
@@ -127,12 +129,14 @@ impl Place {
         self.root.join(format!("layer{number}"))
     }
 
-    fn overlay(&self) -> Result<Milliseconds> {
+    /// How long mounting and unmounting take.
+    fn overlay(&self) -> Result<(Milliseconds, Milliseconds)> {
         unshare(CloneFlags::CLONE_NEWNS)?;
         let mut clock = Clock::start();
         self.mount_overlay()?;
+        let mounted = clock.lap();
         self.unmount_overlay()?;
-        Ok(clock.lap())
+        Ok((mounted, clock.lap()))
     }
 
     fn mount_overlay(&self) -> Result<PathBuf> {
@@ -221,11 +225,13 @@ impl Network {
     }
 }
 
-fn veth(home: &Network) -> Result<Milliseconds> {
-    timed(|| {
-        home.attach()?;
-        home.detach()
-    })
+/// How long making and removing an interface take.
+fn veth(home: &Network) -> Result<(Milliseconds, Milliseconds)> {
+    let mut clock = Clock::start();
+    home.attach()?;
+    let attached = clock.lap();
+    home.detach()?;
+    Ok((attached, clock.lap()))
 }
 
 fn cgroups() -> Result<()> {

@@ -102,8 +102,10 @@ pub(super) const METRICS: &[Metric] = &[
 pub(super) const FLOORS: &[Metric] = &[
     lower("floor.spawn", "ms", Open, "fork, exec and wait of a static program"),
     lower("floor.namespaces", "ms", Open, "the same in new mount, uts, ipc, pid, cgroup and net namespaces"),
-    lower("floor.overlay", "ms", Open, "mount and unmount of an overlay of 8 layers"),
-    lower("floor.veth", "ms", Open, "veth pair into a bridge and a namespace, address, route, removal"),
+    lower("floor.mount", "ms", Open, "mount of an overlay of 8 layers, its directories made"),
+    lower("floor.unmount", "ms", Open, "and the end of it"),
+    lower("floor.veth", "ms", Open, "network namespace, veth pair between it and a bridge, address, route"),
+    lower("floor.veth.delete", "ms", Open, "and the end of it"),
     lower("floor.cgroup", "ms", Open, "a directory in every cgroup hierarchy, and its removal"),
     lower("floor.container", "ms", Open, "all of the above for one program, in turn"),
     lower("floor.append", "ms", Open, "4 KiB appended and made durable"),

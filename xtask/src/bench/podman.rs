@@ -7,7 +7,6 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::program;
 use super::sandbox::HUB;
 
 /// crun refuses a hybrid layout whose second version has controllers, so podman gets a view without that part. Mounts stay
@@ -22,10 +21,10 @@ pub(super) fn configure(command: &mut Command, state: &Path) -> Result<()> {
     let configuration = state.join("configuration");
     std::fs::create_dir_all(configuration.join("networks"))?;
     // podman's own limits are higher than some virtual machines allow.
-    let limit = |kind: &str| program::run("sh", &["-c", &format!("ulimit -H{kind}")]);
-    let (files, most) = (limit("n")?, std::fs::read_to_string("/proc/sys/kernel/pid_max")?);
-    let processes = limit("u")?.trim().parse().unwrap_or(u64::MAX).min(most.trim().parse()?);
-    let files = files.trim();
+    let limits = std::fs::read_to_string("/proc/self/limits")?;
+    let most: u64 = std::fs::read_to_string("/proc/sys/kernel/pid_max")?.trim().parse()?;
+    let files = hard_limit(&limits, "Max open files");
+    let processes = hard_limit(&limits, "Max processes").min(most);
     let containers = format!(
         "[containers]\nlog_driver = \"k8s-file\"\n\
          default_ulimits = [\"nofile={files}:{files}\", \"nproc={processes}:{processes}\"]\n\
@@ -45,6 +44,12 @@ pub(super) fn configure(command: &mut Command, state: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Lines of /proc/PID/limits: name, soft limit, hard limit, unit; numbers or `unlimited`.
+fn hard_limit(limits: &str, name: &str) -> u64 {
+    let line = limits.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|limit| limit.parse().ok()).unwrap_or(u64::MAX)
+}
+
 /// The arguments after `podman`.
 pub(super) fn arguments(data: &str, state: &Path, socket: &str) -> Vec<String> {
     let path = |name: &str| state.join(name).display().to_string();
@@ -54,4 +59,17 @@ pub(super) fn arguments(data: &str, state: &Path, socket: &str) -> Vec<String> {
         .chain(["system", "service", "--time=0", socket])
         .map(str::to_owned)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hard_limit_is_the_second_number() {
+        let limits = "Max processes             100       96344                processes\n\
+                      Max open files            1024      unlimited            files\n";
+        assert_eq!(hard_limit(limits, "Max processes"), 96344);
+        assert_eq!(hard_limit(limits, "Max open files"), u64::MAX);
+    }
 }
