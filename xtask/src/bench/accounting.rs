@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::{read_link, read_to_string};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
@@ -14,6 +15,12 @@ use super::samples::Milliseconds;
 
 /// The top directory of ours in every hierarchy.
 pub(super) const TOP: &str = "shoal-bench";
+
+/// How long an engine may go on after an answer before it counts as one that never rests.
+const SETTLING: Duration = Duration::from_millis(200);
+/// An engine that uses less than [`AT_REST`] in a stretch of this length is done.
+const REST: Duration = Duration::from_millis(5);
+const AT_REST: Milliseconds = 0.2;
 
 /// The control group of one engine.
 #[derive(Debug)]
@@ -59,6 +66,22 @@ impl Account {
         }
         let used = read_to_string(self.directory.join("cpuacct.usage"))?;
         Ok(used.trim().parse::<f64>()? / 1e6)
+    }
+
+    /// Waits until the engine is done with what it does after it has answered, which its next request would otherwise pay.
+    pub(super) fn settle(&self) -> Result<()> {
+        let deadline = Instant::now() + SETTLING;
+        let mut before = self.cpu()?;
+        while Instant::now() < deadline {
+            // Rest is a property of a stretch of time.
+            std::thread::sleep(REST);
+            let now = self.cpu()?;
+            if now - before < AT_REST {
+                break;
+            }
+            before = now;
+        }
+        Ok(())
     }
 
     /// Memory of the engine's own processes.

@@ -26,6 +26,8 @@ use crate::setup;
 
 /// A daemon that has not answered or ended by then has failed.
 const PATIENCE: Duration = Duration::from_secs(180);
+/// Seconds after which a client has failed, as timeout(1) wants them. Far more than the slowest engine takes.
+const CLIENT_PATIENCE: &str = "300";
 /// How often a starting daemon is asked. Below what any engine needs to start.
 const ASK_EVERY: Duration = Duration::from_millis(1);
 /// Workers of bulk operations.
@@ -187,10 +189,12 @@ impl Engine {
         Ok(results.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
 
-    /// The stock docker client, talking to this engine.
+    /// The stock docker client, talking to this engine. One that hangs is ended: a fault of an engine must not hang the run.
     pub(super) fn docker(&self, arguments: &[&str]) -> Command {
-        let mut command = program::command(&self.docker, arguments);
+        let mut command = program::command("timeout", [CLIENT_PATIENCE]);
         command
+            .arg(&self.docker)
+            .args(arguments)
             .env("DOCKER_HOST", format!("unix://{}", self.state.join("sock").display()))
             .env("DOCKER_CONFIG", self.state.join("client"))
             .env("DOCKER_CLI_HINTS", "false")

@@ -20,6 +20,7 @@ use super::http::Address;
 use super::load::load;
 use super::netlink::Netlink;
 use super::rounds::Bench;
+use super::runtimes::{self, Bundle};
 use super::samples::{Clock, Milliseconds};
 use super::{accounting, fixtures, program};
 
@@ -61,10 +62,35 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
             }
         }
     }
+    measure_runtimes(bench, &place)?;
     for round in 0..3 {
         bench.record_floor("floor.pipe", round, pipe(&busybox)?)?;
         let rate = ping(&place.root.join("ping.sock"), bench.lasting(1.0))?;
         bench.record_floor("floor.ping", round, rate)?;
+    }
+    Ok(())
+}
+
+/// Each runtime in turn. One that fails is left out: not every machine can run every runtime.
+fn measure_runtimes(bench: &mut Bench<'_>, place: &Place) -> Result<()> {
+    let bundle = Bundle::prepare(&place.root, &place.layer(0))?;
+    let shoald = bench.options().shoald.clone();
+    let mut live = runtimes::available(shoald.as_deref());
+    for round in 0..bench.scaled(20, 3) {
+        if let Some(program) = &shoald {
+            bench.record_floor("floor.shoald", round, bundle.spawn(program)?)?;
+        }
+        let mut failed = Vec::new();
+        for runtime in &live {
+            match in_thread(|| bundle.run(runtime)) {
+                Ok(took) => bench.record_floor(runtime.floor, round, took)?,
+                Err(error) => {
+                    bench.note(&format!("{} is left out: {error:#}", runtime.floor));
+                    failed.push(runtime.floor);
+                }
+            }
+        }
+        live.retain(|runtime| !failed.contains(&runtime.floor));
     }
     Ok(())
 }

@@ -24,6 +24,7 @@ mod program;
 mod registry;
 mod report;
 mod rounds;
+mod runtimes;
 mod samples;
 mod sandbox;
 
@@ -81,6 +82,11 @@ fn inside(options: &Options) -> Result<()> {
         write_json(options, &bench, &versions)?;
     }
     println!("\n{}", machine::description()?);
+    if options.scale < 1.0 {
+        let factor = options.scale;
+        bench
+            .note(&format!("--scale {factor}: fewer repetitions and fewer containers than the meanings say"));
+    }
     report::print(bench.samples(), bench.floors(), &versions);
     Ok(())
 }

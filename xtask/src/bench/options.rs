@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::setup;
+
 /// Name of the directory below `--work` that holds everything; it is removed at the end.
 const DIRECTORY: &str = "shoal-bench";
 
@@ -84,7 +86,7 @@ impl Options {
             options.set(flag, value)?;
         }
         if !is_peer_named {
-            options.peers.push(Kind::Dockerd);
+            options.peers = default_peers();
         }
         if options.engines().is_empty() {
             bail!("nothing to measure: neither Shoal nor a peer");
@@ -122,7 +124,8 @@ pub(super) fn usage(cases: &str) -> String {
     format!(
         "cargo xtask bench [FLAGS]: Shoal beside a peer, in turns, as ratios
 
-  --peer dockerd|podman|none  whom to compare with (default dockerd); may be repeated, the first is the reference
+  --peer dockerd|podman|none  whom to compare with (default: dockerd, and podman if it is installed); may be repeated, the
+                              first is the reference
   --shoald PATH|none          Shoal's binary (default: build the release binary), or leave Shoal out
   --only CASE,CASE            only these cases
   --rounds N                  repeat every case N times
@@ -134,6 +137,12 @@ pub(super) fn usage(cases: &str) -> String {
 Cases:
 {cases}"
     )
+}
+
+/// dockerd is what ratios refer to and is installed if need be; podman is compared where it is there.
+fn default_peers() -> Vec<Kind> {
+    let podman = setup::find("podman").map(|_| Kind::Podman);
+    [Kind::Dockerd].into_iter().chain(podman).collect()
 }
 
 fn positive<T: std::str::FromStr + PartialOrd + Default>(flag: &str, text: &str) -> Result<T> {
@@ -154,14 +163,15 @@ mod tests {
     #[test]
     fn what_ratios_refer_to_comes_first() {
         let table: &[(&str, &[Kind])] = &[
-            ("", &[Kind::Dockerd, Kind::Shoal]),
+            ("--peer dockerd", &[Kind::Dockerd, Kind::Shoal]),
             ("--peer podman --peer dockerd", &[Kind::Podman, Kind::Dockerd, Kind::Shoal]),
             ("--peer none", &[Kind::Shoal]),
-            ("--shoald none", &[Kind::Dockerd]),
+            ("--peer dockerd --shoald none", &[Kind::Dockerd]),
         ];
         for (text, engines) in table {
             assert_eq!(parse(text).unwrap().engines(), *engines, "{text}");
         }
+        assert_eq!(parse("").unwrap().engines().first(), Some(&Kind::Dockerd));
     }
 
     #[test]

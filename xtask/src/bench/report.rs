@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::metrics::{Better, Target};
 use super::options::Kind;
-use super::samples::{Row, Samples, Summary, ratio, summary};
+use super::samples::{Ratio, Row, Samples, Summary, ratio, summary};
 
 /// Prints the tables and the notes.
 pub(super) fn print(samples: &Samples, floors: &Samples, versions: &[String]) {
@@ -42,7 +42,7 @@ fn json_rows(samples: &Samples) -> Result<Vec<Value>> {
             let each: Vec<Value> = values.iter().map(|sample| json!([sample.round, sample.value])).collect();
             let value = json!({
                 "median": summary.median, "min": summary.min, "p95": summary.p95,
-                "ratio": ratio_to_reference(row, index), "values": each,
+                "ratio": ratio_to_reference(row, index).map(json_ratio), "values": each,
             });
             engines.insert(name.clone(), value);
         }
@@ -53,7 +53,11 @@ fn json_rows(samples: &Samples) -> Result<Vec<Value>> {
     samples.rows().map(row).collect()
 }
 
-fn ratio_to_reference(row: &Row, index: usize) -> Option<f64> {
+fn json_ratio(ratio: Ratio) -> Value {
+    json!({"median": ratio.median, "p5": ratio.p5, "p95": ratio.p95})
+}
+
+fn ratio_to_reference(row: &Row, index: usize) -> Option<Ratio> {
     if index == 0 { None } else { ratio(row.values.get(index)?, row.values.first()?) }
 }
 
@@ -63,7 +67,7 @@ fn table(samples: &Samples) -> Vec<Vec<String>> {
     for (index, engine) in samples.engines().iter().enumerate() {
         heading.push(format!("{engine} (min / p95)"));
         if index > 0 {
-            heading.push("ratio".to_owned());
+            heading.push("ratio (p5 - p95)".to_owned());
         }
     }
     heading.extend(["target".to_owned(), "verdict".to_owned(), "meaning".to_owned()]);
@@ -78,7 +82,8 @@ fn cells(row: &Row, engines: &[String]) -> Vec<String> {
     for (index, values) in row.values.iter().enumerate() {
         cells.push(summary(values).map(|summary| figures(&summary)).unwrap_or_default());
         if index > 0 {
-            cells.push(ratio_to_reference(row, index).map(factor).unwrap_or_default());
+            let ratio = ratio_to_reference(row, index);
+            cells.push(ratio.map(|ratio| factor(ratio, summary(values))).unwrap_or_default());
         }
     }
     cells.push(metric.target.to_string());
@@ -93,7 +98,8 @@ fn verdict(row: &Row, engines: &[String]) -> &'static str {
     let Some(summary) = row.values.get(index).and_then(|values| summary(values)) else {
         return if row.metric.target == Target::Open { "" } else { "not measured" };
     };
-    match row.metric.target.is_met(summary.median, ratio_to_reference(row, index)) {
+    let ratio = ratio_to_reference(row, index).map(|ratio| ratio.median);
+    match row.metric.target.is_met(summary.median, ratio) {
         None => "",
         Some(true) => "met",
         Some(false) => "MISSED",
@@ -118,8 +124,13 @@ fn number(value: f64) -> String {
     }
 }
 
-fn factor(ratio: f64) -> String {
-    format!("x{}", number(ratio))
+/// A ratio of one value has no range.
+fn factor(ratio: Ratio, of: Option<Summary>) -> String {
+    let median = number(ratio.median);
+    if of.is_none_or(|summary| summary.count == 1) {
+        return format!("x{median}");
+    }
+    format!("x{median} ({} - {})", number(ratio.p5), number(ratio.p95))
 }
 
 fn aligned(table: &[Vec<String>]) -> String {
@@ -163,6 +174,16 @@ mod tests {
         };
         assert_eq!(row(40.0)[2..7], ["400", "40.0", "x0.100", "x <= 0.15", "met"]);
         assert_eq!(row(80.0)[6], "MISSED");
+    }
+
+    #[test]
+    fn a_ratio_of_several_rounds_is_shown_with_its_range() {
+        let mut samples = measured(&["dockerd", "shoal"], "run.bridge", &[400.0, 40.0]);
+        for (engine, value) in [(0, 400.0), (1, 80.0)] {
+            samples.record("run.bridge", engine, Sample { round: 1, value }).unwrap();
+        }
+        let row = cells(samples.rows().next().unwrap(), samples.engines());
+        assert_eq!(row[4], "x0.150 (0.105 - 0.195)");
     }
 
     #[test]

@@ -68,11 +68,13 @@ impl Turn<'_> {
         &mut self,
         act: impl FnOnce(&mut Self) -> Result<T>,
     ) -> Result<(T, Milliseconds, Milliseconds)> {
-        let before = self.engine.account().cpu()?;
+        let account = self.engine.account();
+        let before = account.cpu()?;
         let mut clock = Clock::start();
         let result = act(self)?;
         let took = clock.lap();
-        Ok((result, took, self.engine.account().cpu()? - before))
+        account.settle()?;
+        Ok((result, took, account.cpu()? - before))
     }
 
     /// Tells the reader something that is not a number of the table.
@@ -159,7 +161,8 @@ impl<'a> Bench<'a> {
                 let Some(engine) = self.engines.get(index) else { continue };
                 let round = number.checked_sub(rounds.warm_up);
                 let mut turn = Turn { engine, api: engine.api(), samples: &mut self.samples, round };
-                if let Err(error) = act(&mut turn) {
+                // Opens the connection, which is no part of what is measured.
+                if let Err(error) = turn.api.ping().and_then(|()| act(&mut turn)) {
                     self.live.retain(|live| *live != index);
                     self.report(engine.name(), &error);
                 }
@@ -174,6 +177,12 @@ impl<'a> Bench<'a> {
                 self.report(engine.name(), &error.context("clean up"));
             }
         }
+    }
+
+    /// Tells the reader something about the machine.
+    pub(super) fn note(&mut self, text: &str) {
+        println!("  - {text}");
+        self.samples.notes.push(text.to_owned());
     }
 
     /// Reports the failure of a whole case.

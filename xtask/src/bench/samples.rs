@@ -115,8 +115,17 @@ pub(super) fn quantile(sorted: &[f64], part: f64) -> Option<f64> {
     Some(value + (next - value) * (position - index as f64))
 }
 
-/// How `ours` relates to `theirs`: the median of the ratios within rounds. Slow phases of the machine hit both sides of a round.
-pub(super) fn ratio(ours: &[Sample], theirs: &[Sample]) -> Option<f64> {
+/// How one engine relates to another, by round.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Ratio {
+    pub(super) median: f64,
+    /// Nine of ten rounds lie between these two; with few rounds they are close to the extremes.
+    pub(super) p5: f64,
+    pub(super) p95: f64,
+}
+
+/// How `ours` relates to `theirs`: the ratios within rounds. Slow phases of the machine hit both sides of a round.
+pub(super) fn ratio(ours: &[Sample], theirs: &[Sample]) -> Option<Ratio> {
     let (ours, theirs) = (by_round(ours), by_round(theirs));
     let mut ratios: Vec<f64> = ours
         .iter()
@@ -125,7 +134,8 @@ pub(super) fn ratio(ours: &[Sample], theirs: &[Sample]) -> Option<f64> {
         .map(|(ours, theirs)| ours / theirs)
         .collect();
     ratios.sort_by(f64::total_cmp);
-    quantile(&ratios, 0.5)
+    let at = |part| quantile(&ratios, part);
+    Some(Ratio { median: at(0.5)?, p5: at(0.05)?, p95: at(0.95)? })
 }
 
 /// The median of each round.
@@ -162,8 +172,16 @@ mod tests {
     fn a_ratio_compares_within_rounds() {
         // The machine was ten times slower in the last round; the medians alone would say 0.2.
         let (ours, theirs) = (series(&[1.0, 2.0, 10.0]), series(&[10.0, 10.0, 100.0]));
-        assert_eq!(ratio(&ours, &theirs), Some(0.1));
-        assert_eq!(ratio(&ours, &[]), None);
+        let ratio = ratio(&ours, &theirs).unwrap();
+        assert_eq!(ratio.median, 0.1);
+        assert!(ratio.p5 < 0.11 && ratio.p95 > 0.18 && ratio.p95 <= 0.2, "{ratio:?}");
+    }
+
+    #[test]
+    fn there_is_no_ratio_without_a_common_round() {
+        let later = [Sample { round: 7, value: 1.0 }];
+        assert_eq!(ratio(&series(&[1.0, 2.0]), &later), None);
+        assert_eq!(ratio(&series(&[1.0]), &series(&[0.0])), None);
     }
 
     #[test]

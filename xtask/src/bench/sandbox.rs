@@ -5,8 +5,9 @@
 //! rules and network namespaces: none of them has a name. What has one, control groups and a directory, is removed here, at the
 //! end of the run and, for a run that was killed, at the start of the next.
 
-use std::fs::File;
 use std::io::Read as _;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -22,8 +23,8 @@ use super::options::Options;
 use super::{INSIDE, accounting, program};
 use crate::{dist, setup};
 
-/// Keeps two runs from removing each other's things.
-const LOCK: &str = "/run/lock/shoal-bench";
+/// Keeps two runs from removing each other's things: an abstract unix socket, which ends with its holder and leaves no file.
+const LOCK: &str = "shoal-bench";
 /// The address at which engines find the registry, and the network they all have an address in.
 pub(super) const HUB: &str = "10.213.0.1";
 pub(super) const HUB_NETWORK: &str = "10.213.0.0/24";
@@ -34,10 +35,9 @@ pub(super) const HUB_BRIDGE: &str = "bench0";
 pub(super) fn supervise(options: &Options, arguments: &[String]) -> Result<()> {
     setup::require_root()?;
     setup::for_bench()?;
-    let lock = File::create(LOCK).with_context(|| format!("create {LOCK}"))?;
-    if lock.try_lock().is_err() {
-        bail!("another run is under way ({LOCK} is locked)");
-    }
+    let _lock = SocketAddr::from_abstract_name(LOCK)
+        .and_then(|address| UnixListener::bind_addr(&address))
+        .context("another run is under way")?;
     let mut inner: Vec<String> = vec!["bench".to_owned(), INSIDE.to_owned()];
     inner.extend(arguments.iter().cloned());
     if options.is_shoal_measured {
@@ -53,7 +53,6 @@ pub(super) fn supervise(options: &Options, arguments: &[String]) -> Result<()> {
         .with_context(|| format!("create {}", options.directory.display()))?;
     let outcome = run_sandboxed(&inner);
     let swept = sweep(&options.directory);
-    std::fs::remove_file(LOCK)?;
     outcome.and(swept)
 }
 
