@@ -14,7 +14,9 @@ pub(super) fn print(samples: &Samples, floors: &Samples, versions: &[String]) {
     for (engine, version) in samples.engines().iter().zip(versions) {
         println!("{engine} {version}");
     }
-    let tables = [table(samples), table(floors)];
+    // Without floors, or with nothing but floors, one of them is a heading alone.
+    let mut tables = vec![table(samples), table(floors)];
+    tables.retain(|table| table.len() > 1);
     for table in &tables {
         println!("\n{}", aligned(table));
     }
