@@ -1,3 +1,5 @@
+//! Blobs appear whole or not at all, partial ones survive, on a real directory.
+
 use super::*;
 
 fn open() -> (tempfile::TempDir, ContentStore) {

@@ -260,6 +260,7 @@ impl Shared {
         }
         let shared = Arc::clone(self);
         tokio::spawn(async move {
+            // There is no condition to wait for: layers of several pulls are gathered into one flush.
             tokio::time::sleep(SYNC_DELAY).await;
             shared.is_sync_planned.store(false, Ordering::Release);
             let synced = shared.block("flush layers to disk", |shared| Ok(shared.snapshots.sync()?)).await;

@@ -1,3 +1,5 @@
+//! Instructions of import and commit as tables: what each sets, and the texts of refusals.
+
 use super::*;
 
 fn changed(changes: &[&str]) -> ImageRunConfig {

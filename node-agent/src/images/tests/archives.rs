@@ -1,3 +1,5 @@
+//! Save, load, import and commit: what goes out comes back, what is wrong is refused and leaves nothing.
+
 use super::*;
 use crate::api::images::{ImportRequest, LoadedImage};
 use crate::layers::{Purpose, SnapshotKey};

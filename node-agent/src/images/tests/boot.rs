@@ -1,3 +1,5 @@
+//! What a new daemon finds, finishes or drops in the image store of one that died.
+
 use super::*;
 use crate::layers::{Purpose, SnapshotKey, SnapshotName};
 

@@ -1,3 +1,5 @@
+//! Pulls from a registry that cuts, lies and answers slowly: what is stored, what is told, what is resumed.
+
 use http::Method;
 use registry_client::testing::{Fault, Rule};
 

@@ -1,3 +1,5 @@
+//! Pushes: the digests that arrive, and what is linked instead of sent.
+
 use http::Method;
 
 use super::*;

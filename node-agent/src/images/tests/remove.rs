@@ -1,3 +1,5 @@
+//! Removal, lists and pruning: who holds an image, and which names find it.
+
 use super::*;
 use crate::api::images::{ImageFilter, ImagePruneFilter, PruneNamed};
 use shoal_types::ErrorKind;

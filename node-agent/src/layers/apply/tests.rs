@@ -1,3 +1,5 @@
+//! Layers applied to a directory beside a witness: every attribute set, every hostile entry refused, nothing outside touched.
+
 use std::path::PathBuf;
 
 use super::*;
