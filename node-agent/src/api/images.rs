@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
-use registry_client::Credentials;
+pub use registry_client::Credentials;
 use serde::{Deserialize, Serialize};
 use shoal_types::container::networking::PortSpec;
 use shoal_types::{ChainId, DiffId, Digest, ImageId, ImageRef, Platform};
