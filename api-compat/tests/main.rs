@@ -1,0 +1,11 @@
+//! The API in front of a fake node: every reply is checked against the description of its version.
+#![cfg(test)]
+
+mod client;
+mod containers;
+mod fake;
+mod hijack;
+mod hostile;
+mod nouns;
+mod objects;
+mod transport;

@@ -1,0 +1,148 @@
+//! Versions, headers, error bodies: what every answer has.
+#![cfg(test)]
+
+use api_compat::{Api, ApiState, ApiVersion, DaemonInfo};
+use http::Request;
+use http_body_util::Full;
+use node_agent::NodeError;
+
+use crate::client::{api, ask, ask_json, send};
+
+#[tokio::test]
+async fn every_answer_carries_the_headers_that_clients_negotiate_by() {
+    let (api, _) = api();
+    for (method, target, status) in [
+        ("GET", "/_ping", 200),
+        ("HEAD", "/_ping", 200),
+        ("GET", "/nope", 404),
+        ("POST", "/info", 404),
+        ("GET", "/info/", 404),
+        ("GET", "/v1.x/info", 404),
+        ("GET", "/v1.23/info", 400),
+        ("GET", "/v1.57/info", 400),
+        ("OPTIONS", "/whatever", 200),
+        ("GET", "/containers/nope/json", 404),
+    ] {
+        let answer = ask(&api, method, target).await;
+        assert_eq!(answer.status, status, "{method} {target}");
+        assert_eq!(answer.header("api-version"), "1.56");
+        assert_eq!(answer.header("ostype"), "linux");
+        assert_eq!(answer.header("docker-experimental"), "false");
+        assert_eq!(answer.header("server"), "Docker/1.2.3 (linux)");
+        if status >= 400 {
+            assert_eq!(answer.header("content-type"), "application/json");
+            assert!(answer.body.ends_with(b"\"}\n"), "{}", answer.text());
+        }
+    }
+}
+
+#[tokio::test]
+async fn ping_says_what_the_command_line_asks_for() {
+    let (api, _) = api();
+    let get = ask(&api, "GET", "/_ping").await;
+    let head = ask(&api, "HEAD", "/v1.41/_ping").await;
+    assert_eq!((get.text().as_str(), head.text().as_str()), ("OK", ""));
+    for answer in [get, head] {
+        assert_eq!(answer.header("content-type"), "text/plain; charset=utf-8");
+        assert_eq!(answer.header("cache-control"), "no-cache, no-store, must-revalidate");
+        assert_eq!(answer.header("pragma"), "no-cache");
+        assert_eq!(answer.header("builder-version"), "2");
+        assert_eq!(answer.header("swarm"), "inactive");
+    }
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_are_pages_that_are_not_found() {
+    let (api, _) = api();
+    for (method, target) in [("GET", "/nope"), ("DELETE", "/info"), ("GET", "/v1.41/nope"), ("GET", "/")] {
+        assert_eq!(ask(&api, method, target).await.text(), "{\"message\":\"page not found\"}\n");
+    }
+}
+
+#[tokio::test]
+async fn the_floor_can_be_raised() {
+    let (_, fake) = api();
+    let daemon = DaemonInfo { min_api_version: ApiVersion::v1(44), ..DaemonInfo::default() };
+    let api = Api::new(ApiState { node: fake.node(), cluster: manager::NotAMember::bundle(), daemon });
+    let answer = ask(&api, "GET", "/v1.43/info").await;
+    assert_eq!(
+        answer.message(),
+        "client version 1.43 is too old. Minimum supported API version is 1.44, please upgrade your client to a newer version"
+    );
+    assert_eq!(ask(&api, "GET", "/v1.44/info").await.status, 200);
+}
+
+#[tokio::test]
+async fn operations_that_came_later_name_their_version() {
+    let (api, _) = api();
+    let answer = ask(&api, "GET", "/v1.54/images/busybox/attestations").await;
+    assert_eq!(
+        (answer.status, answer.message().as_str()),
+        (400, "GET /images/{name}/attestations requires minimum API version 1.55")
+    );
+}
+
+#[tokio::test]
+async fn kinds_of_failures_have_their_status_and_text() {
+    let (api, fake) = api();
+    for (error, status, message) in [
+        (NodeError::invalid("a"), 400, "a"),
+        (NodeError::forbidden("b"), 403, "b"),
+        (NodeError::conflict("c"), 409, "c"),
+        (NodeError::failed("d", std::io::Error::other("e")), 500, "d: e"),
+    ] {
+        fake.fail_next(error);
+        let answer = ask(&api, "POST", "/containers/one/start").await;
+        assert_eq!((answer.status, answer.message().as_str()), (status, message));
+    }
+    fake.fail_next(NodeError::NotModified);
+    let answer = ask(&api, "POST", "/containers/one/start").await;
+    assert_eq!((answer.status, answer.body.len()), (304, 0));
+    assert_eq!(answer.headers.get("content-type"), None);
+}
+
+#[tokio::test]
+async fn bodies_that_are_no_json_are_told_in_gos_words() {
+    let (api, _) = api();
+    let post = |target: &str, content_type: Option<&str>, body: &'static str| {
+        let mut request = Request::builder().method("POST").uri(target).header("content-length", body.len());
+        if let Some(content_type) = content_type {
+            request = request.header("content-type", content_type);
+        }
+        request.body(Full::from(body)).unwrap()
+    };
+    let json = Some("application/json");
+    for target in ["/commit", "/containers/create", "/containers/one/exec", "/containers/one/update"] {
+        for (content_type, body, message) in [
+            (Some("text/plain"), "{}", "unsupported Content-Type header (text/plain): must be 'application/json'"),
+            (None, "{}", "malformed Content-Type header (): mime: no media type"),
+            (json, "{invalid json", "invalid JSON: invalid character 'i' looking for beginning of object key string"),
+            (json, "{} trailing", "unexpected content after JSON"),
+            (json, "{\"a\":", "invalid JSON: unexpected EOF"),
+        ] {
+            let answer = send(&api, post(target, content_type, body)).await;
+            assert_eq!((answer.status, answer.message().as_str()), (400, message), "{target} {body}");
+        }
+        let accepted = send(&api, post(target, Some("application/json; charset=utf-8"), "{}")).await;
+        assert!(!accepted.text().contains("Content-Type"), "{}", accepted.text());
+        let empty = send(&api, post(target, json, "")).await;
+        assert!(empty.status < 500, "{target}: {}", empty.text());
+    }
+    let answer = send(&api, post("/containers/create", json, "")).await;
+    assert_eq!(answer.message(), "invalid JSON: got EOF while reading request body");
+}
+
+#[tokio::test]
+async fn names_in_paths_are_decoded() {
+    let (api, fake) = api();
+    ask(&api, "POST", "/images/quay.io%2Fa%2Fb/tag?repo=x").await;
+    ask(&api, "POST", "/images/quay.io/a/b/tag?repo=x").await;
+    assert_eq!(fake.calls(), ["tag quay.io/a/b docker.io/library/x:latest"; 2]);
+}
+
+#[tokio::test]
+async fn nothing_is_escaped_for_html() {
+    let (api, _) = api();
+    let answer = ask_json(&api, "POST", "/containers/create", &serde_json::json!({"Image": "a", "WorkingDir": "<&>"})).await;
+    assert!(answer.text().contains("'<&>'"), "{}", answer.text());
+}
