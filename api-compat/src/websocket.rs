@@ -52,7 +52,7 @@ impl Handshake {
             match upgrade.await {
                 Ok(connection) => serve(connection, attachment).await,
                 Err(error) => {
-                    tracing::debug!(%error, "the client went away before it took the connection over")
+                    tracing::debug!(%error, "the client went away before it took the connection over");
                 }
             }
         });

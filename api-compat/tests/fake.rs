@@ -23,7 +23,6 @@ use node_agent::api::volumes::*;
 use node_agent::api::{ByteSource, ByteStream, Node, Pruned};
 use registry_client::Credentials;
 use shoal_types::container::networking::EndpointSpec;
-use shoal_types::container::state::EndpointStatus;
 use shoal_types::network::{Network, NetworkSpec};
 use shoal_types::volume::{Volume, VolumeSpec};
 use shoal_types::{ContainerId, ExecId, ImageId, ImageRef, NetworkId, Platform};
@@ -209,7 +208,8 @@ impl ContainerStreams for Fake {
         let view = self.find(name)?;
         let time: Timestamp = "2026-08-23T10:00:00.000000001Z".parse().unwrap();
         let attributes: Arc<[(String, String)]> = Arc::from([("a".to_owned(), "b".to_owned())]);
-        let entry = |start, end, source| LogEntry { start, end, source, time, attributes: attributes.clone() };
+        let entry =
+            |start, end, source| LogEntry { start, end, source, time, attributes: attributes.clone() };
         let batch = LogBatch {
             data: Bytes::from_static(b"out\nerr\n"),
             entries: vec![entry(0, 4, LogSource::Stdout), entry(4, 8, LogSource::Stderr)],
@@ -396,7 +396,12 @@ fn progress(steps: Vec<Result<Progress, NodeError>>) -> ProgressStream {
 #[async_trait]
 impl ImageTransfers for Fake {
     async fn pull(&self, request: PullRequest) -> Result<ProgressStream, NodeError> {
-        self.note(format!("pull {} {:?} {}", request.reference, request.platform, request.credentials.is_some()))?;
+        self.note(format!(
+            "pull {} {:?} {}",
+            request.reference,
+            request.platform,
+            request.credentials.is_some()
+        ))?;
         if request.reference.familiar_name() == "missing" {
             return Ok(progress(vec![Err(NodeError::NoSuchImage("missing".into()))]));
         }
@@ -434,7 +439,10 @@ impl ImageTransfers for Fake {
         _: Option<Credentials>,
     ) -> Result<Distribution, NodeError> {
         self.note(format!("distribution {reference}"))?;
-        Ok(Distribution { descriptor: objects::descriptor(), platforms: vec![Platform::new("linux", "amd64", "")] })
+        Ok(Distribution {
+            descriptor: objects::descriptor(),
+            platforms: vec![Platform::new("linux", "amd64", "")],
+        })
     }
 
     async fn search(&self, request: SearchRequest) -> Result<Vec<SearchResult>, NodeError> {
@@ -463,7 +471,10 @@ impl Networks for Fake {
         Ok(NetworkView {
             network: objects::network(),
             containers: BTreeMap::from([(ContainerId::from_bytes([1; 32]), ("one".to_owned(), endpoint))]),
-            address_use: BTreeMap::from([("172.17.0.0/16".to_owned(), AddressUse { in_use: 3, available: 9 })]),
+            address_use: BTreeMap::from([(
+                "172.17.0.0/16".to_owned(),
+                AddressUse { in_use: 3, available: 9 },
+            )]),
         })
     }
 
@@ -475,7 +486,12 @@ impl Networks for Fake {
         self.note(format!("connect {network} {container} {endpoint:?}"))
     }
 
-    async fn disconnect(&self, network: &str, container: &str, force: DisconnectForce) -> Result<(), NodeError> {
+    async fn disconnect(
+        &self,
+        network: &str,
+        container: &str,
+        force: DisconnectForce,
+    ) -> Result<(), NodeError> {
         self.note(format!("disconnect {network} {container} {force:?}"))
     }
 
@@ -526,7 +542,8 @@ impl System for Fake {
 
     async fn disk_usage(&self, what: UsageKinds) -> Result<DiskUsage, NodeError> {
         self.note(format!("df {what:?}"))?;
-        let listed = ContainerViews::list(self, ListQuery { with_sizes: true, ..ListQuery::default() }).await?;
+        let listed =
+            ContainerViews::list(self, ListQuery { with_sizes: true, ..ListQuery::default() }).await?;
         let usage = VolumeUsage { volume: objects::volume(), size: 10, references: 1 };
         Ok(DiskUsage {
             containers: what.containers.then_some(listed),

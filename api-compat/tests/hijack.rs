@@ -133,9 +133,7 @@ async fn attach_tells_failures_raw_on_the_connection() {
 async fn exec_tells_failures_before_the_start_as_json() {
     let server = Server::start();
     let mut stream = server.connect().await;
-    let request = format!(
-        "POST /v1.41/exec/zz/start HTTP/1.1\r\nHost: e\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"
-    );
+    let request = "POST /v1.41/exec/zz/start HTTP/1.1\r\nHost: e\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
     stream.write_all(request.as_bytes()).await.unwrap();
     assert_eq!(head(&mut stream).await[0], "HTTP/1.1 404 Not Found");
 }
@@ -145,11 +143,15 @@ async fn a_client_that_does_not_ask_for_the_upgrade_gets_a_plain_answer() {
     let server = Server::start();
     for headers in ["", "Upgrade: tcp\r\n", "Connection: close\r\n"] {
         let mut stream = server.connect().await;
-        let request = format!("POST /v1.41/containers/one/attach?stream=1 HTTP/1.1\r\nHost: e\r\n{headers}\r\n");
+        let request =
+            format!("POST /v1.41/containers/one/attach?stream=1 HTTP/1.1\r\nHost: e\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let head = head(&mut stream).await;
         assert_eq!(head[0], "HTTP/1.1 200 OK", "{headers}");
-        assert!(head.iter().any(|line| line == "content-type: application/vnd.docker.raw-stream"), "{head:?}");
+        assert!(
+            head.iter().any(|line| line == "content-type: application/vnd.docker.raw-stream"),
+            "{head:?}"
+        );
     }
 }
 
@@ -175,10 +177,7 @@ async fn websockets_carry_raw_messages() {
     stream.write_all(request.as_bytes()).await.unwrap();
     let head = head(&mut stream).await;
     assert_eq!(head[0], "HTTP/1.1 101 Switching Protocols");
-    assert!(
-        head.iter().any(|line| line == "sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
-        "{head:?}"
-    );
+    assert!(head.iter().any(|line| line == "sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head:?}");
     let mut socket = WebSocketStream::from_raw_socket(stream, Role::Client, None).await;
     socket.send(Message::text("hello")).await.unwrap();
     let message = socket.next().await.unwrap().unwrap();

@@ -72,17 +72,43 @@ fn json_like() -> impl Strategy<Value = String> {
         "[a-z0-9:/,=.-]{0,12}".prop_map(|text| format!("{text:?}")),
     ];
     let key = prop_oneof![
-        Just("Image"), Just("HostConfig"), Just("Binds"), Just("Mounts"), Just("Type"), Just("Target"), Just("Source"),
-        Just("PortBindings"), Just("80/tcp"), Just("HostPort"), Just("Memory"), Just("RestartPolicy"), Just("Name"),
-        Just("NetworkingConfig"), Just("EndpointsConfig"), Just("n"), Just("IPAMConfig"), Just("IPv4Address"),
-        Just("Healthcheck"), Just("Test"), Just("Interval"), Just("ExposedPorts"), Just("Tmpfs"), Just("SecurityOpt"),
-        Just("Cmd"), Just("IPAM"), Just("Config"), Just("Subnet"), Just("ConsoleSize"), Just("Sysctls"),
+        Just("Image"),
+        Just("HostConfig"),
+        Just("Binds"),
+        Just("Mounts"),
+        Just("Type"),
+        Just("Target"),
+        Just("Source"),
+        Just("PortBindings"),
+        Just("80/tcp"),
+        Just("HostPort"),
+        Just("Memory"),
+        Just("RestartPolicy"),
+        Just("Name"),
+        Just("NetworkingConfig"),
+        Just("EndpointsConfig"),
+        Just("n"),
+        Just("IPAMConfig"),
+        Just("IPv4Address"),
+        Just("Healthcheck"),
+        Just("Test"),
+        Just("Interval"),
+        Just("ExposedPorts"),
+        Just("Tmpfs"),
+        Just("SecurityOpt"),
+        Just("Cmd"),
+        Just("IPAM"),
+        Just("Config"),
+        Just("Subnet"),
+        Just("ConsoleSize"),
+        Just("Sysctls"),
     ];
     leaf.prop_recursive(4, 48, 5, move |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(","))),
             proptest::collection::vec((key.clone(), inner), 0..5).prop_map(|pairs| {
-                let pairs: Vec<String> = pairs.into_iter().map(|(key, value)| format!("{key:?}:{value}")).collect();
+                let pairs: Vec<String> =
+                    pairs.into_iter().map(|(key, value)| format!("{key:?}:{value}")).collect();
                 format!("{{{}}}", pairs.join(","))
             }),
         ]
@@ -90,6 +116,13 @@ fn json_like() -> impl Strategy<Value = String> {
 }
 
 fn filters_like() -> impl Strategy<Value = String> {
-    let name = prop_oneof![Just("label"), Just("status"), Just("until"), Just("publish"), Just("dangling"), Just("x")];
+    let name = prop_oneof![
+        Just("label"),
+        Just("status"),
+        Just("until"),
+        Just("publish"),
+        Just("dangling"),
+        Just("x")
+    ];
     (name, "[a-z0-9=/.-]{0,10}").prop_map(|(name, value)| format!("{{{name:?}:[{value:?}]}}"))
 }

@@ -13,8 +13,18 @@ async fn every_noun_answers_in_every_version() {
     let (api, _) = api();
     for minor in [24, 25, 29, 30, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56] {
         for target in [
-            "/images/json", "/images/busybox/json", "/images/busybox/history", "/networks", "/networks/bridge",
-            "/volumes", "/volumes/vol", "/info", "/version", "/system/df", "/containers/one/stats?stream=0", "/plugins",
+            "/images/json",
+            "/images/busybox/json",
+            "/images/busybox/history",
+            "/networks",
+            "/networks/bridge",
+            "/volumes",
+            "/volumes/vol",
+            "/info",
+            "/version",
+            "/system/df",
+            "/containers/one/stats?stream=0",
+            "/plugins",
             "/containers/one/changes",
         ] {
             let answer = ask(&api, "GET", &format!("/v1.{minor}{target}")).await;
@@ -40,7 +50,12 @@ async fn transfers_write_dockers_lines_and_tell_late_failures_in_the_stream() {
     );
     let digest = format!("sha256:{}", "a".repeat(64));
     ask(&api, "POST", &format!("/images/create?fromImage=busybox&tag={digest}&platform=linux/arm64")).await;
-    assert!(fake.calls().pop().unwrap().starts_with(&format!("pull docker.io/library/busybox@{digest} Some(Platform")));
+    assert!(
+        fake.calls()
+            .pop()
+            .unwrap()
+            .starts_with(&format!("pull docker.io/library/busybox@{digest} Some(Platform"))
+    );
 }
 
 #[tokio::test]
@@ -71,12 +86,18 @@ async fn parameters_of_images_follow_their_versions() {
     assert_eq!(answer.message(), "conflicting options: manifests and platform options cannot both be set");
     let answer = ask(&api, "GET", "/images/busybox/json?platform=%7B%22os%22:%22linux%22%7D").await;
     assert_eq!(answer.message(), "invalid platform: both OS and Architecture must be provided");
-    let answer = ask(&api, "GET", &format!("/v1.51/images/get?names=a&platform={platform}&platform={platform}")).await;
+    let answer =
+        ask(&api, "GET", &format!("/v1.51/images/get?names=a&platform={platform}&platform={platform}")).await;
     assert_eq!(
         answer.message(),
         "multiple platform parameters are not supported in this API version; use API version 1.52 or later"
     );
-    assert_eq!(ask(&api, "GET", &format!("/images/get?names=a&names=b&platform={platform}&platform={platform}")).await.text(), "tar");
+    assert_eq!(
+        ask(&api, "GET", &format!("/images/get?names=a&names=b&platform={platform}&platform={platform}"))
+            .await
+            .text(),
+        "tar"
+    );
     assert!(fake.calls().pop().unwrap().starts_with("save [\"a\", \"b\"]"));
     assert_eq!(
         ask(&api, "POST", "/images/busybox/tag?repo=sha256").await.message(),
@@ -113,11 +134,18 @@ async fn prunes_have_null_or_an_empty_list_as_docker_does() {
 async fn networks_and_volumes_are_made_and_connected() {
     let (api, fake) = api();
     let body = json!({"name": "n", "CheckDuplicate": true, "Options": {"a": "b"}, "IPAM": {"Config": [{"Subnet": "10.0.0.0/24"}]}});
-    assert_eq!(ask_json(&api, "POST", "/networks/create", &body).await.text(), "{\"Id\":\"c1c2\",\"Warning\":\"\"}\n");
+    assert_eq!(
+        ask_json(&api, "POST", "/networks/create", &body).await.text(),
+        "{\"Id\":\"c1c2\",\"Warning\":\"\"}\n"
+    );
     assert!(fake.calls().pop().unwrap().contains("subnet: Some(10.0.0.0/24)"));
-    let body = json!({"Container": "one", "EndpointConfig": {"Aliases": ["al"], "MacAddress": "02:00:00:00:00:01"}});
+    let body =
+        json!({"Container": "one", "EndpointConfig": {"Aliases": ["al"], "MacAddress": "02:00:00:00:00:01"}});
     for (minor, mac) in [(53, "mac_address: None"), (54, "mac_address: Some")] {
-        assert_eq!(ask_json(&api, "POST", &format!("/v1.{minor}/networks/n/connect"), &body).await.status, 200);
+        assert_eq!(
+            ask_json(&api, "POST", &format!("/v1.{minor}/networks/n/connect"), &body).await.status,
+            200
+        );
         assert!(fake.calls().pop().unwrap().contains(mac), "{minor}");
     }
     ask_json(&api, "POST", "/networks/n/disconnect", &json!({"Container": "one", "Force": true})).await;
@@ -128,7 +156,10 @@ async fn networks_and_volumes_are_made_and_connected() {
     let made = ask_json(&api, "POST", "/volumes/create", &json!({})).await;
     assert_eq!(
         (made.status, made.text().as_str()),
-        (201, "{\"CreatedAt\":\"2026-11-21T08:44:02Z\",\"Driver\":\"local\",\"Labels\":null,\"Mountpoint\":\"/var/lib/shoal/volumes/vol/_data\",\"Name\":\"vol\",\"Options\":null,\"Scope\":\"local\"}\n")
+        (
+            201,
+            "{\"CreatedAt\":\"2026-11-21T08:44:02Z\",\"Driver\":\"local\",\"Labels\":null,\"Mountpoint\":\"/var/lib/shoal/volumes/vol/_data\",\"Name\":\"vol\",\"Options\":null,\"Scope\":\"local\"}\n"
+        )
     );
     assert_eq!(ask(&api, "PUT", "/volumes/v?version=1").await.status, 503);
     assert_eq!(ask(&api, "GET", "/networks/").await.status, 200);
@@ -145,7 +176,10 @@ async fn network_lists_have_containers_before_1_52_only() {
     assert_eq!(list(52).await.get("Containers"), None);
     let shown = ask(&api, "GET", "/networks/bridge").await.json();
     let container = &shown["Containers"]["01".repeat(32)];
-    assert_eq!((container["Name"].clone(), container["IPv4Address"].clone()), (json!("one"), json!("172.17.0.2/16")));
+    assert_eq!(
+        (container["Name"].clone(), container["IPv4Address"].clone()),
+        (json!("one"), json!("172.17.0.2/16"))
+    );
     assert_eq!(shown["Status"]["IPAM"]["Subnets"]["172.17.0.0/16"]["IPsInUse"], json!(3));
 }
 
@@ -193,9 +227,19 @@ async fn a_machine_outside_a_cluster_says_so_in_swarms_words() {
     let (api, _) = api();
     let outside = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.";
     for (method, target) in [
-        ("GET", "/swarm"), ("GET", "/nodes"), ("GET", "/nodes/x"), ("POST", "/services/create"), ("GET", "/services"),
-        ("GET", "/services/x/logs"), ("GET", "/tasks"), ("GET", "/secrets"), ("DELETE", "/configs/x"),
-        ("POST", "/configs/create"), ("POST", "/swarm/update"), ("GET", "/swarm/unlockkey"), ("POST", "/swarm/unlock"),
+        ("GET", "/swarm"),
+        ("GET", "/nodes"),
+        ("GET", "/nodes/x"),
+        ("POST", "/services/create"),
+        ("GET", "/services"),
+        ("GET", "/services/x/logs"),
+        ("GET", "/tasks"),
+        ("GET", "/secrets"),
+        ("DELETE", "/configs/x"),
+        ("POST", "/configs/create"),
+        ("POST", "/swarm/update"),
+        ("GET", "/swarm/unlockkey"),
+        ("POST", "/swarm/unlock"),
     ] {
         let answer = ask(&api, method, target).await;
         assert_eq!((answer.status, answer.message().as_str()), (503, outside), "{method} {target}");
@@ -209,10 +253,17 @@ async fn a_machine_outside_a_cluster_says_so_in_swarms_words() {
 async fn what_is_not_done_is_refused_with_a_reason() {
     let (api, _) = api();
     for (method, target, status) in [
-        ("POST", "/build", 501), ("POST", "/session", 501), ("POST", "/grpc", 501), ("POST", "/build/cancel", 400),
-        ("GET", "/plugins/x/json", 404), ("POST", "/plugins/pull", 501), ("GET", "/containers/one/checkpoints", 501),
-        ("DELETE", "/containers/one/checkpoints/c", 501), ("GET", "/debug/pprof/heap", 501),
-        ("POST", "/images/create?fromSrc=http://x", 501), ("GET", "/images/busybox/attestations", 501),
+        ("POST", "/build", 501),
+        ("POST", "/session", 501),
+        ("POST", "/grpc", 501),
+        ("POST", "/build/cancel", 400),
+        ("GET", "/plugins/x/json", 404),
+        ("POST", "/plugins/pull", 501),
+        ("GET", "/containers/one/checkpoints", 501),
+        ("DELETE", "/containers/one/checkpoints/c", 501),
+        ("GET", "/debug/pprof/heap", 501),
+        ("POST", "/images/create?fromSrc=http://x", 501),
+        ("GET", "/images/busybox/attestations", 501),
     ] {
         let answer = ask(&api, method, target).await;
         assert_eq!(answer.status, status, "{method} {target}");

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use node_agent::api::containers::{ContainerPaths, ContainerView, EffectiveSettings, SandboxView};
 use node_agent::api::events::{Event, EventKind, EventScope};
-use node_agent::api::images::{Descriptor, ImageRunConfig, ImageSummary, ImageView, ManifestKind, ManifestSummary};
+use node_agent::api::images::{
+    Descriptor, ImageRunConfig, ImageSummary, ImageView, ManifestKind, ManifestSummary,
+};
 use node_agent::api::streams::{InterfaceCounters, StatsReading, StatsSample};
 use node_agent::api::system::SystemInfo;
 use shoal_types::container::networking::{PortSpec, Protocol};
@@ -41,12 +43,21 @@ pub(crate) fn descriptor() -> Descriptor {
     }
 }
 
+/// The id of a container: ones for `one`, else made of the name.
+fn id_of(name: &str) -> ContainerId {
+    let mut bytes = [1; 32];
+    if name != "one" {
+        bytes.iter_mut().zip(name.bytes()).for_each(|(byte, letter)| *byte = letter);
+    }
+    ContainerId::from_bytes(bytes)
+}
+
 /// A container that was made and never started.
 pub(crate) fn created(name: &str) -> ContainerView {
     let path = |file: &str| format!("/var/lib/shoal/containers/1/{file}");
     ContainerView {
         version: 1,
-        id: ContainerId::from_bytes([1; 32]),
+        id: id_of(name),
         name: name.to_owned(),
         link_names: Vec::new(),
         links: Vec::new(),
@@ -109,7 +120,8 @@ pub(crate) fn running(name: &str) -> ContainerView {
     view.spec = Arc::new(spec);
     view.state = ContainerState::Running(Run {
         pid: 28524,
-        started_at: Timestamp::now(),
+        // Long enough ago for the words to stay the same while a test runs.
+        started_at: Timestamp::now() - jiff::SignedDuration::from_mins(610),
         oom_killed: false,
     });
     view.endpoints = BTreeMap::from([("bridge".to_owned(), endpoint())]);
@@ -236,7 +248,10 @@ pub(crate) fn sample(id: ContainerId, name: &str) -> StatsSample {
         system_cpu: 5,
         online_cpus: 2,
         machine_memory: 1 << 30,
-        interfaces: vec![("eth0".into(), InterfaceCounters { rx_bytes: 1042, ..InterfaceCounters::default() })],
+        interfaces: vec![(
+            "eth0".into(),
+            InterfaceCounters { rx_bytes: 1042, ..InterfaceCounters::default() },
+        )],
     };
     StatsSample { id, name: name.to_owned(), current: Some(reading), previous: None }
 }
@@ -251,7 +266,12 @@ pub(crate) fn events() -> Vec<Event> {
         scope: EventScope::Local,
     };
     vec![
-        event(EventKind::Network, "connect", "c1c2", &[("container", "0101"), ("name", "bridge"), ("type", "bridge")]),
+        event(
+            EventKind::Network,
+            "connect",
+            "c1c2",
+            &[("container", "0101"), ("name", "bridge"), ("type", "bridge")],
+        ),
         event(EventKind::Container, "start", "0101", &[("image", "busybox"), ("name", "one")]),
     ]
 }

@@ -114,9 +114,17 @@ async fn bodies_that_are_no_json_are_told_in_gos_words() {
     let json = Some("application/json");
     for target in ["/commit", "/containers/create", "/containers/one/exec", "/containers/one/update"] {
         for (content_type, body, message) in [
-            (Some("text/plain"), "{}", "unsupported Content-Type header (text/plain): must be 'application/json'"),
+            (
+                Some("text/plain"),
+                "{}",
+                "unsupported Content-Type header (text/plain): must be 'application/json'",
+            ),
             (None, "{}", "malformed Content-Type header (): mime: no media type"),
-            (json, "{invalid json", "invalid JSON: invalid character 'i' looking for beginning of object key string"),
+            (
+                json,
+                "{invalid json",
+                "invalid JSON: invalid character 'i' looking for beginning of object key string",
+            ),
             (json, "{} trailing", "unexpected content after JSON"),
             (json, "{\"a\":", "invalid JSON: unexpected EOF"),
         ] {
@@ -143,6 +151,8 @@ async fn names_in_paths_are_decoded() {
 #[tokio::test]
 async fn nothing_is_escaped_for_html() {
     let (api, _) = api();
-    let answer = ask_json(&api, "POST", "/containers/create", &serde_json::json!({"Image": "a", "WorkingDir": "<&>"})).await;
+    let answer =
+        ask_json(&api, "POST", "/containers/create", &serde_json::json!({"Image": "a", "WorkingDir": "<&>"}))
+            .await;
     assert!(answer.text().contains("'<&>'"), "{}", answer.text());
 }

@@ -64,6 +64,11 @@ const COMMANDS: &[Command] = &[
         run: bench::command,
     },
     Command {
+        name: "swagger",
+        help: "the API's description: swagger generate, or swagger compare DIR",
+        run: swagger,
+    },
+    Command {
         name: "test",
         help: "tests: test all, or test PART ...; without arguments lists the parts",
         run: test::command,
@@ -101,6 +106,13 @@ fn print_usage() {
     for command in COMMANDS {
         println!("  {:<10}{}", command.name, command.help);
     }
+}
+
+/// Runs the program of the crate `swagger`, which links the API; the commands here stay quick to build without it.
+fn swagger(arguments: &[String]) -> Result<()> {
+    let mut all = vec!["run", "--quiet", "--package", "swagger", "--"];
+    all.extend(arguments.iter().map(String::as_str));
+    call("cargo", &all)
 }
 
 /// The root of the workspace.

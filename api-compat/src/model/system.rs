@@ -145,7 +145,7 @@ pub struct SystemInfo {
     pub kernel_version: String,
     /// Distribution.
     pub operating_system: String,
-    /// Its version. Since 1.41.
+    /// Its version.
     #[serde(rename = "OSVersion")]
     pub os_version: String,
     /// `linux`.

@@ -107,7 +107,7 @@ fn transfer_routes() -> Vec<Route> {
             .header("X-Registry-Auth", "Credentials, as JSON in base64url.")
             .takes_bytes("application/octet-stream")
             .streams::<ProgressMessage>()
-            .fails(&[400, 403, 404]),
+            .fails(&[400, 403, 404, 501]),
         post("/images/{name}/push", transfer::push)
             .about("ImagePush", "Sends an image to its registry.")
             .text("tag", "Which tag; all without one.")
