@@ -4,4 +4,7 @@
 
 #[cfg(any(test, feature = "testing"))]
 pub mod fakes;
+mod lifecycle;
 pub mod ports;
+mod restart;
+mod signal;
