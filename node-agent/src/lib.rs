@@ -9,6 +9,8 @@
 //! | [`api`] | the ports: what the front end, the builder and the worker may call |
 //! | [`store`] | the embedded database |
 //! | [`containers`] | the life of containers |
+//! | [`logs`] | reading containers' logs |
+//! | [`runtime`] | what an OCI runtime is given |
 //! | [`events`] | the event history |
 //! | [`content`] | blobs by digest |
 //! | [`images`] | images, their names and transfers |
@@ -25,7 +27,9 @@ pub mod error;
 pub mod events;
 pub mod images;
 pub mod layers;
+pub mod logs;
 pub mod networks;
+pub mod runtime;
 pub mod shim_client;
 pub mod store;
 pub mod system;

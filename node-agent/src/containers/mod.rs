@@ -2,9 +2,16 @@
 //!
 //! Start reading at [`ports::Seams`], what the engine stands on.
 
+pub mod config;
+mod defaults;
 #[cfg(any(test, feature = "testing"))]
 pub mod fakes;
+pub mod host;
 mod lifecycle;
+mod merge;
+mod mounts;
+mod paths;
 pub mod ports;
 mod restart;
 mod signal;
+mod validate;
