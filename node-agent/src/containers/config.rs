@@ -131,7 +131,10 @@ impl EngineConfig {
             seccomp: SeccompChoice::Builtin,
             ulimits: Vec::new(),
             log_driver: "json-file".to_owned(),
-            log_options: BTreeMap::new(),
+            // Bounded unless told otherwise: docs/decisions/2026-11-21-bounded-logs.md.
+            log_options: [("max-size", "20m"), ("max-file", "5")]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
             stop_timeout: 10,
             detach_keys: "ctrl-p,ctrl-q".to_owned(),
             environment: Vec::new(),

@@ -7,9 +7,11 @@ mod defaults;
 #[cfg(any(test, feature = "testing"))]
 pub mod fakes;
 pub mod host;
+mod index;
 mod lifecycle;
 mod merge;
 mod mounts;
+mod names;
 mod paths;
 pub mod ports;
 mod restart;

@@ -24,14 +24,14 @@ use serde::{Deserialize, Serialize};
 use shoal_types::container::mounts::{MountAccess, MountSpec};
 use shoal_types::container::networking::{EndpointSpec, NetworkingSpec};
 use shoal_types::container::state::{EndpointStatus, MountPoint, PublishedPort};
-use shoal_types::{ContainerId, ImageId, NetworkId, Platform, SandboxId};
+use shoal_types::{ChainId, ContainerId, Digest, ImageId, NetworkId, Platform, SandboxId};
 
 use crate::api::containers::RootSizes;
 use crate::api::images::{Descriptor, ImageRunConfig};
 use crate::error::NodeError;
 use crate::events::EventLog;
 use crate::shim_client::Shims;
-use crate::store::Store;
+use crate::store::{Batch, Store};
 
 /// Everything that the engine calls. Made once, at boot.
 #[derive(Debug, Clone)]
@@ -288,12 +288,12 @@ pub struct VolumeHolder {
     pub hold: Hold,
 }
 
-/// How a container holds its mounts.
+/// How a container holds what it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {
-    /// It names them.
+    /// It names it.
     Refers,
-    /// It runs with them.
+    /// It runs with it.
     Uses,
 }
 
@@ -301,29 +301,37 @@ pub enum Hold {
 #[async_trait]
 pub trait ContainerImages: Send + Sync + fmt::Debug {
     /// Finds an image by reference, id or id prefix. A missing one is [`NodeError::NoSuchImage`] and the only failure
-    /// of kind *not found*.
+    /// of kind *not found*, beside that of a platform which the image does not have.
     async fn resolve(&self, image: &str, platform: Option<&Platform>) -> Result<ResolvedImage, NodeError>;
 
     /// Whether a text still names the image. Cheap: asked for each container of a list.
     fn still_names(&self, image: &str, id: &ImageId) -> bool;
 
-    /// Makes the writable layer of a container on top of an image, or finds it again. `None` is an empty root.
+    /// Makes the writable layer of a container on top of an image and adds its record to the batch, so that container
+    /// and layer become durable together. `None` is an empty root.
     async fn create_rootfs(
         &self,
         container: ContainerId,
         image: Option<&ResolvedImage>,
         options: &BTreeMap<String, String>,
-    ) -> Result<Rootfs, NodeError>;
+        batch: Batch,
+    ) -> Result<(Rootfs, Batch), NodeError>;
 
-    /// Removes the writable layer; succeeds when there is none.
-    async fn remove_rootfs(&self, container: ContainerId) -> Result<(), NodeError>;
+    /// Where the root file system is. Directories may have moved since the daemon was last started.
+    async fn rootfs(&self, container: ContainerId) -> Result<Rootfs, NodeError>;
+
+    /// Removes the writable layer and adds the deletion of its record to the batch; succeeds when there is none.
+    async fn remove_rootfs(&self, container: ContainerId, batch: Batch) -> Result<Batch, NodeError>;
 
     /// How large the writable layer and the whole are.
-    async fn rootfs_sizes(
-        &self,
-        container: ContainerId,
-        image: Option<&ImageId>,
-    ) -> Result<RootSizes, NodeError>;
+    async fn rootfs_sizes(&self, container: ContainerId) -> Result<RootSizes, NodeError>;
+
+    /// Registers which image a container uses and whether it runs, replacing what was registered before. Called at
+    /// creation, start, exit and boot.
+    fn hold(&self, container: ContainerId, hold: ImageHold);
+
+    /// Forgets what a container uses.
+    fn release(&self, container: ContainerId);
 
     /// Removes writable layers of containers that are not among these. Called once, at boot.
     async fn retain_rootfs(&self, containers: &[ContainerId]);
@@ -337,16 +345,35 @@ pub trait ContainerImages: Send + Sync + fmt::Debug {
 pub struct ResolvedImage {
     /// Its identity.
     pub id: ImageId,
-    /// The manifest that was chosen, if the image has one.
+    /// The manifest of its platform.
     pub manifest: Option<Descriptor>,
+    /// Its stack of layers; `None` without layers.
+    pub chain: Option<ChainId>,
     /// What it runs on.
     pub platform: Platform,
     /// How it is run.
     pub config: ImageRunConfig,
+    /// What the user should know.
+    pub warning: Option<String>,
+    /// Keeps the image from being removed as long as it lives; opaque.
+    pub lease: Option<Arc<dyn fmt::Debug + Send + Sync>>,
+}
+
+/// How a container uses its image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageHold {
+    /// The image.
+    pub image: ImageId,
+    /// The manifest of its platform.
+    pub manifest: Option<Digest>,
+    /// What the user called it.
+    pub name: String,
+    /// Whether the container runs.
+    pub hold: Hold,
 }
 
 /// What a root file system is made of: an overlay's directories on the host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rootfs {
     /// Read-only layers, topmost first; at least one.
     pub lowers: Vec<PathBuf>,
@@ -363,6 +390,13 @@ pub struct Rootfs {
 pub trait HostMounter: Send + Sync + fmt::Debug {
     /// Mounts a root file system where only the holder of the descriptor sees it, and returns its root directory.
     async fn open_rootfs(&self, rootfs: &Rootfs) -> Result<OwnedFd, NodeError>;
+
+    /// Reads small files of a root file system that is not mounted, each path resolved below its root. What does not
+    /// exist, or is no regular file, is `None`; what is larger than any such file is cut off.
+    async fn read_files(&self, rootfs: &Rootfs, paths: &[&str]) -> Result<Vec<Option<Vec<u8>>>, NodeError>;
+
+    /// The same for the root that a running process sees.
+    async fn read_files_of(&self, pid: u32, paths: &[&str]) -> Result<Vec<Option<Vec<u8>>>, NodeError>;
 
     /// Makes sure that a directory exists below a root file system, with its parents, mode 0755 and owner root. A
     /// path that is something else is an error of kind *invalid argument*.

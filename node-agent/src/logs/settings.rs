@@ -21,8 +21,8 @@ pub(crate) const NONE: &str = "none";
 /// Names of the drivers, as `docker info` lists them.
 pub const DRIVERS: [&str; 3] = [JSON_FILE, LOCAL, NONE];
 
-/// A log that nobody bounds fills the disk, which is what most users of Docker learn the hard way; so logs are bounded
-/// here unless `max-size` says otherwise (`-1` is without bound). The figures are those of Docker's `local` driver.
+/// Bounds every log unless `max-size` says otherwise (`-1` is without bound); see
+/// docs/decisions/2026-11-21-bounded-logs.md.
 const DEFAULT_MAX_SIZE: u64 = 20_000_000;
 /// How many files there are unless `max-file` says otherwise.
 const DEFAULT_MAX_FILES: u32 = 5;

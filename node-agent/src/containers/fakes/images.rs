@@ -13,8 +13,9 @@ use shoal_types::{ContainerId, Digest, ImageId, ImageRef, Platform};
 use super::Faults;
 use crate::api::containers::RootSizes;
 use crate::api::images::ImageRunConfig;
-use crate::containers::ports::{ContainerImages, HostMounter, ResolvedImage, Rootfs};
+use crate::containers::ports::{ContainerImages, HostMounter, ImageHold, ResolvedImage, Rootfs};
 use crate::error::NodeError;
+use crate::store::Batch;
 
 /// Images in memory.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ pub struct FakeImages {
 struct State {
     images: BTreeMap<String, ResolvedImage>,
     rootfs: BTreeSet<ContainerId>,
+    holds: BTreeMap<ContainerId, ImageHold>,
 }
 
 impl FakeImages {
@@ -41,7 +43,15 @@ impl FakeImages {
         let mut digest = [0xab; 32];
         digest[0] = u8::try_from(state.images.len() % 256).unwrap_or(0);
         let id = ImageId(Digest::from_sha256(digest));
-        let image = ResolvedImage { id, manifest: None, platform: Platform::host(), config };
+        let image = ResolvedImage {
+            id,
+            manifest: None,
+            chain: None,
+            platform: Platform::host(),
+            config,
+            warning: None,
+            lease: None,
+        };
         state.images.insert(reference.to_owned(), image);
         id
     }
@@ -54,6 +64,11 @@ impl FakeImages {
     /// Containers with a writable layer.
     pub fn rootfs_owners(&self) -> Vec<ContainerId> {
         self.state().rootfs.iter().copied().collect()
+    }
+
+    /// Which containers use images, and how.
+    pub fn holds(&self) -> BTreeMap<ContainerId, ImageHold> {
+        self.state().holds.clone()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -88,32 +103,42 @@ impl ContainerImages for FakeImages {
         container: ContainerId,
         _image: Option<&ResolvedImage>,
         _options: &BTreeMap<String, String>,
-    ) -> Result<Rootfs, NodeError> {
+        batch: Batch,
+    ) -> Result<(Rootfs, Batch), NodeError> {
         let call = self.faults.enter("images.create_rootfs").await?;
         self.state().rootfs.insert(container);
         call.done().await;
-        let base = PathBuf::from(format!("/fake/rootfs/{container}"));
-        Ok(Rootfs {
-            lowers: vec![PathBuf::from("/fake/layers/0")],
-            upper: base.join("upper"),
-            work: base.join("work"),
-            options: Vec::new(),
-        })
+        Ok((rootfs_of(container), batch))
     }
 
-    async fn remove_rootfs(&self, container: ContainerId) -> Result<(), NodeError> {
+    async fn rootfs(&self, container: ContainerId) -> Result<Rootfs, NodeError> {
+        let call = self.faults.enter("images.rootfs").await?;
+        let exists = self.state().rootfs.contains(&container);
+        call.done().await;
+        if exists {
+            Ok(rootfs_of(container))
+        } else {
+            Err(NodeError::failed("find the writable layer", std::io::Error::other("it does not exist")))
+        }
+    }
+
+    async fn remove_rootfs(&self, container: ContainerId, batch: Batch) -> Result<Batch, NodeError> {
         let call = self.faults.enter("images.remove_rootfs").await?;
         self.state().rootfs.remove(&container);
         call.done().await;
-        Ok(())
+        Ok(batch)
     }
 
-    async fn rootfs_sizes(
-        &self,
-        _container: ContainerId,
-        _image: Option<&ImageId>,
-    ) -> Result<RootSizes, NodeError> {
+    async fn rootfs_sizes(&self, _container: ContainerId) -> Result<RootSizes, NodeError> {
         Ok(RootSizes { writable: 0, total: 4096 })
+    }
+
+    fn hold(&self, container: ContainerId, hold: ImageHold) {
+        self.state().holds.insert(container, hold);
+    }
+
+    fn release(&self, container: ContainerId) {
+        self.state().holds.remove(&container);
     }
 
     async fn retain_rootfs(&self, containers: &[ContainerId]) {
@@ -122,6 +147,25 @@ impl ContainerImages for FakeImages {
 
     fn storage_driver(&self) -> &str {
         "overlay2"
+    }
+}
+
+fn rootfs_of(container: ContainerId) -> Rootfs {
+    let base = PathBuf::from(format!("/fake/rootfs/{container}"));
+    Rootfs {
+        lowers: vec![PathBuf::from("/fake/layers/0")],
+        upper: base.join("upper"),
+        work: base.join("work"),
+        options: Vec::new(),
+    }
+}
+
+/// The accounts that every fake container has.
+fn fake_file(path: &str) -> Option<Vec<u8>> {
+    match path {
+        "/etc/passwd" => Some(b"root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n".to_vec()),
+        "/etc/group" => Some(b"root:x:0:root\napp:x:1000:\nwheel:x:10:root,app\n".to_vec()),
+        _ => None,
     }
 }
 
@@ -156,6 +200,18 @@ impl HostMounter for FakeMounter {
             .map_err(|source| NodeError::failed("open the root file system", source))?;
         call.done().await;
         Ok(directory.into())
+    }
+
+    async fn read_files(&self, _rootfs: &Rootfs, paths: &[&str]) -> Result<Vec<Option<Vec<u8>>>, NodeError> {
+        let call = self.faults.enter("mounter.read_files").await?;
+        call.done().await;
+        Ok(paths.iter().map(|path| fake_file(path)).collect())
+    }
+
+    async fn read_files_of(&self, _pid: u32, paths: &[&str]) -> Result<Vec<Option<Vec<u8>>>, NodeError> {
+        let call = self.faults.enter("mounter.read_files_of").await?;
+        call.done().await;
+        Ok(paths.iter().map(|path| fake_file(path)).collect())
     }
 
     async fn make_directory(&self, _rootfs: &OwnedFd, _path: &str) -> Result<(), NodeError> {
