@@ -111,6 +111,11 @@ impl NodeError {
         Self::Refused { kind: ErrorKind::Forbidden, message: message.into() }
     }
 
+    /// A request that may succeed later.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::Refused { kind: ErrorKind::Unavailable, message: message.into() }
+    }
+
     /// A request for something that the engine does not do.
     pub fn not_implemented(message: impl Into<String>) -> Self {
         Self::Refused { kind: ErrorKind::NotImplemented, message: message.into() }

@@ -70,6 +70,12 @@ impl EventLog {
         let _ = self.shared.live.send(event);
     }
 
+    /// Live events from now on, for tests that must not miss one.
+    #[cfg(test)]
+    pub(crate) fn receiver(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.shared.live.subscribe()
+    }
+
     /// Past events of the window and a receiver that continues exactly after them.
     fn open(&self, window: EventWindow) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
         let history = self.shared.history.lock().unwrap_or_else(PoisonError::into_inner);

@@ -9,7 +9,9 @@
 //! | [`api`] | the ports: what the front end, the builder and the worker may call |
 //! | [`store`] | the embedded database |
 //! | [`containers`] | the life of containers |
+//! | [`boot`] | starting where the last daemon ended |
 //! | [`logs`] | reading containers' logs |
+//! | [`command`] | helper programs |
 //! | [`runtime`] | what an OCI runtime is given |
 //! | [`events`] | the event history |
 //! | [`content`] | blobs by digest |
@@ -21,6 +23,8 @@
 //! | [`shim_client`] | the engine's side of a container's shim |
 
 pub mod api;
+pub mod boot;
+pub mod command;
 pub mod containers;
 pub mod content;
 pub mod error;

@@ -6,7 +6,7 @@
 use shoal_types::ContainerId;
 use shoal_types::container::networking::NetworkMode;
 use shoal_types::container::resources::Resources;
-use shoal_types::container::security::{CgroupMode, IpcMode, UtsMode};
+use shoal_types::container::security::{CgroupMode, IpcMode};
 use shoal_types::container::spec::ContainerSpec;
 
 use super::config::{EngineConfig, IpcDefault};
@@ -50,10 +50,10 @@ pub(crate) fn fill_resources(resources: &mut Resources, host: &Host) {
     }
 }
 
+/// A container is named after its id, unless its name comes from the machine or from another container at the start.
 fn fill_names(spec: &mut ContainerSpec, id: ContainerId) {
-    let has_own_name = spec.namespaces.uts == UtsMode::Private
-        && !matches!(spec.networking.mode, NetworkMode::Host | NetworkMode::Container(_));
-    if spec.process.hostname.is_empty() && has_own_name {
+    let shares_name = matches!(spec.networking.mode, NetworkMode::Host | NetworkMode::Container(_));
+    if spec.process.hostname.is_empty() && !shares_name {
         spec.process.hostname = id.short();
     }
 }
@@ -122,8 +122,6 @@ mod tests {
             let spec = filled(CgroupVersion::V1, |spec| spec.networking.mode = mode);
             assert_eq!(spec.process.hostname, "");
         }
-        let spec = filled(CgroupVersion::V1, |spec| spec.namespaces.uts = UtsMode::Host);
-        assert_eq!(spec.process.hostname, "");
     }
 
     #[test]

@@ -78,11 +78,6 @@ impl<T> Index<T> {
         self.by_id.values()
     }
 
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        self.by_id.len()
-    }
-
     fn by_name(&self, text: &str) -> Option<&T> {
         let name = text.strip_prefix('/').unwrap_or(text);
         self.by_name.get(name).and_then(|id| self.by_id.get(id))

@@ -4,10 +4,16 @@
 //! mounts; what the image declares gives way to everything. Looking up volumes and paths is the implementation's of
 //! [`super::ports::ContainerVolumes`].
 
-use shoal_types::container::mounts::{MountAccess, MountOrigin, MountSource, MountSpec};
+use std::collections::BTreeMap;
+
+use shoal_types::container::mounts::{
+    BindRecursion, MissingSource, MountAccess, MountOrigin, MountSource, MountSpec, VolumeCopy,
+};
+use shoal_types::container::state::{MountKind, MountPoint};
 
 use super::paths::clean;
-use super::ports::{MountWish, ResolvedMount};
+use super::ports::{Fill, MountWish, ResolvedMount};
+use crate::api::containers::ContainerView;
 use crate::error::NodeError;
 
 /// What one `--volumes-from` brings.
@@ -54,11 +60,24 @@ fn own_wish(spec: &MountSpec, destination: String, spec_index: usize) -> MountWi
     MountWish { spec, spec_index: Some(spec_index), inherited: None }
 }
 
+/// The mounts of a container, with their wishes as far as they are known.
+pub(crate) fn of_view(view: &ContainerView) -> Vec<ResolvedMount> {
+    let spec_of = |index: Option<usize>| index.and_then(|index| view.spec.mounts.get(index).cloned());
+    view.mounts
+        .iter()
+        .map(|point| ResolvedMount {
+            point: point.clone(),
+            spec: spec_of(point.spec_index),
+            fill: Fill::Never,
+        })
+        .collect()
+}
+
 /// Turns what another container has mounted into wishes. Memory is not shared.
 fn borrow(lent: Lent) -> Vec<MountWish> {
     let Lent { mounts, access } = lent;
     let borrowed = mounts.into_iter().filter_map(|mount| {
-        let mut spec = mount.spec?;
+        let mut spec = mount.spec.unwrap_or_else(|| spec_of(&mount.point));
         if matches!(spec.source, MountSource::Tmpfs { .. }) {
             return None;
         }
@@ -75,12 +94,44 @@ fn borrow(lent: Lent) -> Vec<MountWish> {
     borrowed.collect()
 }
 
+/// The wish that leads to a mount whose own wish is not known any more, because it was borrowed itself.
+fn spec_of(point: &MountPoint) -> MountSpec {
+    let source = match point.kind {
+        MountKind::Bind => MountSource::Bind {
+            path: point.source.clone(),
+            propagation: point.propagation,
+            recursion: BindRecursion::Recursive,
+            missing: MissingSource::Refuse,
+            relabel: None,
+        },
+        MountKind::Volume => MountSource::Volume {
+            name: point.name.clone(),
+            subpath: point.subpath.clone(),
+            copy: VolumeCopy::Nothing,
+            driver: point.driver.clone(),
+            options: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            propagation: point.propagation,
+            relabel: None,
+        },
+        MountKind::Tmpfs => MountSource::Tmpfs { size: 0, mode: None, options: Vec::new() },
+        MountKind::Image => {
+            MountSource::Image { reference: point.name.clone(), subpath: point.subpath.clone() }
+        }
+    };
+    MountSpec {
+        destination: point.destination.clone(),
+        source,
+        access: point.access,
+        origin: MountOrigin::VolumesFrom,
+        mode: point.mode.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::containers::ports::Fill;
-    use shoal_types::container::mounts::{BindRecursion, MissingSource, Propagation};
-    use shoal_types::container::state::{MountKind, MountPoint};
+    use shoal_types::container::mounts::Propagation;
 
     fn bind(destination: &str, origin: MountOrigin) -> MountSpec {
         MountSpec {

@@ -307,6 +307,9 @@ pub trait ContainerImages: Send + Sync + fmt::Debug {
     /// Whether a text still names the image. Cheap: asked for each container of a list.
     fn still_names(&self, image: &str, id: &ImageId) -> bool;
 
+    /// The images that a name means: the one it names, and those that were built on it.
+    async fn descendants(&self, image: &str) -> Vec<ImageId>;
+
     /// Makes the writable layer of a container on top of an image and adds its record to the batch, so that container
     /// and layer become durable together. `None` is an empty root.
     async fn create_rootfs(

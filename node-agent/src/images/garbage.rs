@@ -17,7 +17,8 @@ use crate::error::{ErrorChain, NodeError};
 use crate::layers::{LayerError, SnapshotName};
 use crate::store::{Batch, Record};
 
-/// A row of the table of garbage: what an image that is gone referred to. Its key is the image's digest.
+/// A row of the table of garbage: what an image that is gone referred to. Its key is the image's digest,
+/// or that of the topmost stack of layers if the image was gone before its last container.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct GarbageRecord {
     /// Its blobs.

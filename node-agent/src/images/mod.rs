@@ -50,10 +50,11 @@ mod tag;
 mod tree;
 mod usage;
 
+use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use registry_client::{Client, RegistryConfig};
@@ -105,6 +106,8 @@ struct Shared {
     /// Held from planning a change of the catalog until it is applied, across the commit, so that plans do not meet.
     changes: tokio::sync::Mutex<()>,
     users: usage::Users,
+    /// Layers of images that are gone whose last container is being removed.
+    orphans: Mutex<BTreeMap<ImageId, GarbageRecord>>,
     holds: holds::Holds,
     /// Layers that are on their way, each once.
     layers: flights::Flights<fetch::LayerKey, LayerPhase>,
@@ -136,6 +139,7 @@ impl ImageStore {
             catalog: RwLock::new(opened.catalog),
             changes: tokio::sync::Mutex::new(()),
             users: usage::Users::default(),
+            orphans: Mutex::default(),
             holds: holds::Holds::default(),
             layers: flights::Flights::default(),
             unpacking: tokio::sync::Semaphore::new(

@@ -1,17 +1,19 @@
 //! What containers need of images: the container engine's port, on top of the snapshots.
 //!
-//! Start reading at the implementation of [`ContainerImages`]. Telling which images containers use (so that they are not
-//! removed) is [`ImageStore::use_by`]; nothing here knows whether a container runs.
+//! Start reading at the implementation of [`ContainerImages`]. Nothing here mounts anything.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use shoal_types::{ChainId, ContainerId, ImageId, Platform};
 
+use super::garbage::GarbageRecord;
+use super::refs;
+use super::usage::{ContainerUse, ImageUse};
 use super::{ImageStore, Shared};
 use crate::api::containers::RootSizes;
-use crate::containers::ports::{ContainerImages, ResolvedImage, Rootfs};
+use crate::containers::ports::{ContainerImages, Hold, ImageHold, ResolvedImage, Rootfs};
 use crate::error::{ErrorChain, NodeError};
 use crate::layers::{LayerError, Purpose, SnapshotKey, SnapshotName, Stack};
 use crate::store::Batch;
@@ -29,8 +31,11 @@ impl ContainerImages for ImageStore {
         Ok(ResolvedImage {
             id: resolved.id,
             manifest: Some(resolved.manifest),
+            chain: resolved.chain,
             platform: resolved.platform,
             config: resolved.config,
+            warning: resolved.warning,
+            lease: Some(Arc::new(resolved.lease)),
         })
     }
 
@@ -38,47 +43,43 @@ impl ContainerImages for ImageStore {
         Self::still_names(self, image, id)
     }
 
+    async fn descendants(&self, image: &str) -> Vec<ImageId> {
+        self.shared.descendants(image)
+    }
+
     async fn create_rootfs(
         &self,
         container: ContainerId,
         image: Option<&ResolvedImage>,
         options: &BTreeMap<String, String>,
-    ) -> Result<Rootfs, NodeError> {
+        batch: Batch,
+    ) -> Result<(Rootfs, Batch), NodeError> {
         if let Some(option) = options.keys().next() {
             let is_size = option.eq_ignore_ascii_case("size");
             let text = if is_size { SIZE_TEXT.to_owned() } else { format!("Unknown option {option}") };
             return Err(NodeError::invalid(text));
         }
-        let shared = Arc::clone(&self.shared);
-        let parent = image.map(|image| shared.top_chain(image)).transpose()?.flatten();
-        // In one task, so that a snapshot that was made is recorded too.
-        let creating = tokio::spawn(async move {
-            let prepare = move |shared: &Shared| {
-                let key = SnapshotKey::container(&container);
-                match shared.snapshots.prepare(&key, parent, Purpose::Container) {
-                    Err(LayerError::Exists(_)) => Ok((shared.snapshots.stack(&key)?, Batch::new())),
-                    other => Ok(other?),
-                }
-            };
-            let (stack, batch) = shared.block("make a root file system", prepare).await?;
-            shared.store.commit(batch).await?;
-            Ok(rootfs(stack))
-        });
-        creating.await.map_err(|source| NodeError::failed("make a root file system", source))?
+        let parent = image.and_then(|image| image.chain);
+        let prepare = move |shared: &Shared| {
+            let key = SnapshotKey::container(&container);
+            match shared.snapshots.prepare(&key, parent, Purpose::Container) {
+                Err(LayerError::Exists(_)) => Ok((shared.snapshots.stack(&key)?, Batch::new())),
+                other => Ok(other?),
+            }
+        };
+        let (stack, record) = self.shared.block("make a root file system", prepare).await?;
+        Ok((rootfs(stack), batch.and(record)))
     }
 
-    async fn remove_rootfs(&self, container: ContainerId) -> Result<(), NodeError> {
-        let shared = Arc::clone(&self.shared);
-        let removing =
-            tokio::spawn(async move { shared.remove_active(SnapshotKey::container(&container)).await });
-        removing.await.map_err(|source| NodeError::failed("remove a root file system", source))?
+    async fn rootfs(&self, container: ContainerId) -> Result<Rootfs, NodeError> {
+        Ok(rootfs(self.shared.snapshots.stack(&SnapshotKey::container(&container))?))
     }
 
-    async fn rootfs_sizes(
-        &self,
-        container: ContainerId,
-        _image: Option<&ImageId>,
-    ) -> Result<RootSizes, NodeError> {
+    async fn remove_rootfs(&self, container: ContainerId, batch: Batch) -> Result<Batch, NodeError> {
+        Ok(batch.and(self.shared.remove_active(SnapshotKey::container(&container)).await?))
+    }
+
+    async fn rootfs_sizes(&self, container: ContainerId) -> Result<RootSizes, NodeError> {
         self.shared
             .block("measure a root file system", move |shared| {
                 let name = SnapshotName::Active(SnapshotKey::container(&container));
@@ -90,6 +91,29 @@ impl ContainerImages for ImageStore {
             .await
     }
 
+    fn hold(&self, container: ContainerId, hold: ImageHold) {
+        let state = match hold.hold {
+            Hold::Refers => ContainerUse::Stopped,
+            Hold::Uses => ContainerUse::Running,
+        };
+        let manifest = hold.manifest.unwrap_or(hold.image.0);
+        self.use_by(
+            container,
+            vec![ImageUse { image: hold.image, manifest, name: hold.name, container: state }],
+        );
+    }
+
+    fn release(&self, container: ContainerId) {
+        Self::release(self, &container);
+        let shared = Arc::clone(&self.shared);
+        // What the container's image left is written down by now: if this is cut off, the next boot takes it up.
+        tokio::spawn(async move {
+            if let Err(error) = shared.collect_orphans().await {
+                tracing::warn!(container.id = %container, error = %ErrorChain(&error), "layers that nothing uses still take up space");
+            }
+        });
+    }
+
     async fn retain_rootfs(&self, containers: &[ContainerId]) {
         let kept: BTreeSet<SnapshotName> =
             containers.iter().map(|id| SnapshotName::Active(SnapshotKey::container(id))).collect();
@@ -98,7 +122,12 @@ impl ContainerImages for ImageStore {
             if kept.contains(&name) || key.as_str().parse::<ContainerId>().is_err() {
                 continue;
             }
-            if let Err(error) = self.shared.remove_active(key.clone()).await {
+            let removed = async {
+                let batch = self.shared.remove_active(key.clone()).await?;
+                self.shared.store.commit(batch).await?;
+                self.shared.collect_orphans().await
+            };
+            if let Err(error) = removed.await {
                 tracing::warn!(snapshot.name = %name, error = %ErrorChain(&error), "a layer that no container has still takes up space");
             }
         }
@@ -110,14 +139,23 @@ impl ContainerImages for ImageStore {
 }
 
 impl Shared {
-    /// The stack of layers of an image that was found a moment ago.
-    fn top_chain(&self, image: &ResolvedImage) -> Result<Option<ChainId>, NodeError> {
+    /// The image of this name and those that stand on its layers.
+    fn descendants(&self, name: &str) -> Vec<ImageId> {
         let catalog = self.catalog();
-        let tree = self.tree(&catalog, &image.id)?;
-        let manifest = image.manifest.as_ref().map_or(image.id.0, |manifest| manifest.digest);
-        let facts = tree.part(manifest).and_then(|part| part.facts.as_ref());
-        let facts = facts.ok_or_else(|| NodeError::NoSuchImage(image.id.to_string()))?;
-        Ok(facts.chains.last().copied())
+        let Ok(found) = refs::find(&catalog, name) else { return Vec::new() };
+        let tops: BTreeSet<ChainId> = catalog
+            .target(&found.id)
+            .into_iter()
+            .flat_map(|target| target.tree.parts.iter())
+            .filter_map(|part| part.facts.as_ref()?.chains.last().copied())
+            .collect();
+        catalog
+            .targets()
+            .filter(|(id, target)| {
+                **id == found.id || target.tree.chains().iter().any(|chain| tops.contains(chain))
+            })
+            .map(|(id, _)| *id)
+            .collect()
     }
 
     /// The layers below a snapshot, topmost first.
@@ -131,23 +169,37 @@ impl Shared {
         chains
     }
 
-    /// Removes a container's layer, and those below it if their image is gone meanwhile.
-    async fn remove_active(self: &Arc<Self>, key: SnapshotKey) -> Result<(), NodeError> {
+    /// Removes a container's layer. Those below it become garbage if their image is gone meanwhile: the batch says so,
+    /// and [`Self::collect_orphans`] removes them once it is committed.
+    async fn remove_active(self: &Arc<Self>, key: SnapshotKey) -> Result<Batch, NodeError> {
         let name = SnapshotName::Active(key);
         let ancestors = self.ancestors(&name);
         let batch = self
             .block("remove a root file system", move |shared| Ok(shared.snapshots.remove(&name)?))
             .await?;
-        self.store.commit(batch).await?;
-        let is_orphaned = {
-            let catalog = self.catalog();
-            let top = ancestors.first();
-            top.is_some_and(|top| !catalog.targets().any(|(_, target)| target.tree.chains().contains(top)))
-        };
-        if is_orphaned {
-            self.sweep(Vec::new(), ancestors, Vec::new()).await?;
+        let Some(top) = ancestors.first().copied() else { return Ok(batch) };
+        let is_needed = self.catalog().targets().any(|(_, target)| target.tree.chains().contains(&top));
+        if is_needed {
+            return Ok(batch);
+        }
+        let note = ImageId(top.0);
+        let garbage = GarbageRecord { blobs: Vec::new(), chains: ancestors };
+        let batch = batch.put(note.to_string(), &garbage)?;
+        self.orphans().insert(note, garbage);
+        Ok(batch)
+    }
+
+    /// Removes the layers that removed containers were the last to use.
+    async fn collect_orphans(self: &Arc<Self>) -> Result<(), NodeError> {
+        let orphans = std::mem::take(&mut *self.orphans());
+        if !orphans.is_empty() {
+            self.collect(orphans.into_iter().collect()).await?;
         }
         Ok(())
+    }
+
+    fn orphans(&self) -> MutexGuard<'_, BTreeMap<ImageId, GarbageRecord>> {
+        self.orphans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -11,6 +11,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use node_shim::protocol::{CONFIG_FILE, LAUNCH_FILE, Launch, ROOTFS_DIR};
+use oci_spec::runtime::Process;
 use shoal_types::ContainerId;
 
 /// The directory below the daemon's exec root that holds all bundles.
@@ -94,6 +95,18 @@ impl Bundles {
 /// Writes the runtime spec into a bundle. Blocks for a write.
 pub(crate) fn write_config(bundle: &Path, config: &[u8]) -> io::Result<()> {
     write_atomically(&bundle.join(CONFIG_FILE), config)
+}
+
+/// Reads the process of a bundle's runtime spec, which commands in the container are derived from. Blocks.
+pub(crate) fn read_process(bundle: &Path) -> io::Result<Process> {
+    /// The only part of the spec that is of interest; the rest is skipped without being kept.
+    #[derive(serde::Deserialize)]
+    struct ProcessOnly {
+        process: Process,
+    }
+    let json = fs::read(bundle.join(CONFIG_FILE))?;
+    let spec: ProcessOnly = serde_json::from_slice(&json)?;
+    Ok(spec.process)
 }
 
 /// Replaces a file as a whole. Not synced: a bundle does not outlive a reboot.

@@ -41,6 +41,23 @@ impl FakeShims {
         lock(&self.containers).get(bundle).cloned()
     }
 
+    /// Bundles whose shim lives.
+    pub fn living_bundles(&self) -> Vec<PathBuf> {
+        let containers = lock(&self.containers);
+        containers
+            .iter()
+            .filter(|(_, container)| container.is_alive())
+            .map(|(path, _)| path.clone())
+            .collect()
+    }
+
+    /// The machine is switched off: nothing lives, nothing is remembered.
+    pub fn reboot(&self) {
+        for (_, container) in lock(&self.containers).drain() {
+            container.die();
+        }
+    }
+
     /// Makes the next create fail.
     pub fn fail_next_create(&self, failure: Failure) {
         *lock(&self.next_failure) = Some(failure);

@@ -7,7 +7,8 @@
 //! engine.redb
 //! ├── meta        "schema"            -> number of the last migration step that ran
 //! │               "engine-id"         -> identity of this daemon
-//! ├── containers  <container id>      -> containers::record   spec, requested, state, endpoints, mounts
+//! ├── containers  <container id>      -> containers::record   spec, requested, endpoints, mounts: what it is
+//! ├── container_states <container id> -> containers::record   how it is: written at every start and exit
 //! ├── images      <image reference>   -> images::record       name -> target descriptor, when tagged
 //! ├── targets     <digest>            -> images::record       an image, named or not: where else its content is
 //! ├── garbage     <digest>            -> images::garbage      what a removed image left, until it is swept up
@@ -174,7 +175,17 @@ impl Batch {
 #[derive(Debug, Clone)]
 pub struct Store {
     database: Arc<Database>,
-    commits: mpsc::SyncSender<Commit>,
+    writer: Writer,
+}
+
+/// Who makes commits.
+#[derive(Debug, Clone)]
+enum Writer {
+    /// A thread, which waits for the disk instead of those who commit.
+    Thread(mpsc::SyncSender<Commit>),
+    /// Whoever commits: there is nothing to wait for in memory, and tests that stop the clock need no other thread.
+    #[cfg(any(test, feature = "testing"))]
+    Caller,
 }
 
 #[derive(Debug)]
@@ -199,7 +210,19 @@ impl Store {
             .name("store-writer".to_owned())
             .spawn(move || write_until_closed(&writer, &queue))
             .map_err(|source| opened(redb::Error::Io(source)))?;
-        Ok(Self { database, commits })
+        Ok(Self { database, writer: Writer::Thread(commits) })
+    }
+
+    /// A database that lives and ends in memory.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn in_memory() -> Result<Self, StoreError> {
+        let opened =
+            |source: redb::Error| StoreError::Open { path: "(memory)".to_owned(), source: Arc::new(source) };
+        let backend = redb::backends::InMemoryBackend::new();
+        let database =
+            Database::builder().create_with_backend(backend).map_err(|source| opened(source.into()))?;
+        migrations::run(&database)?;
+        Ok(Self { database: Arc::new(database), writer: Writer::Caller })
     }
 
     /// Makes a batch durable. Returns once it is; if the caller goes away meanwhile, it is committed all the same.
@@ -208,7 +231,12 @@ impl Store {
             return Ok(());
         }
         let (done, outcome) = oneshot::channel();
-        self.commits.try_send(Commit { batch, done }).map_err(|_| StoreError::Unavailable)?;
+        let commit = Commit { batch, done };
+        match &self.writer {
+            Writer::Thread(commits) => commits.try_send(commit).map_err(|_| StoreError::Unavailable)?,
+            #[cfg(any(test, feature = "testing"))]
+            Writer::Caller => return write(&self.database, &[commit]),
+        }
         outcome.await.unwrap_or(Err(StoreError::Unavailable))
     }
 

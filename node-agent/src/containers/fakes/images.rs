@@ -66,6 +66,11 @@ impl FakeImages {
         self.state().rootfs.iter().copied().collect()
     }
 
+    /// Forgets which containers use images, as the end of the daemon does.
+    pub fn hold_nothing(&self) {
+        self.state().holds.clear();
+    }
+
     /// Which containers use images, and how.
     pub fn holds(&self) -> BTreeMap<ContainerId, ImageHold> {
         self.state().holds.clone()
@@ -96,6 +101,10 @@ impl ContainerImages for FakeImages {
 
     fn still_names(&self, image: &str, id: &ImageId) -> bool {
         self.state().images.get(&familiar(image)).is_some_and(|found| found.id == *id)
+    }
+
+    async fn descendants(&self, image: &str) -> Vec<ImageId> {
+        self.state().images.get(&familiar(image)).map(|found| found.id).into_iter().collect()
     }
 
     async fn create_rootfs(
@@ -163,7 +172,9 @@ fn rootfs_of(container: ContainerId) -> Rootfs {
 /// The accounts that every fake container has.
 fn fake_file(path: &str) -> Option<Vec<u8>> {
     match path {
-        "/etc/passwd" => Some(b"root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n".to_vec()),
+        "/etc/passwd" => {
+            Some(b"root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n".to_vec())
+        }
         "/etc/group" => Some(b"root:x:0:root\napp:x:1000:\nwheel:x:10:root,app\n".to_vec()),
         _ => None,
     }

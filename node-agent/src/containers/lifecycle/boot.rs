@@ -41,6 +41,12 @@ impl Lifecycle {
             (ContainerState::Running(run) | ContainerState::Paused(run), Observed::Exited(ended, _)) => {
                 self.leave(exit_of(ended, Some(&run)))
             }
+            (state, observed @ Observed::Exited(ended, _)) if is_known(&state, ended) => {
+                if let ContainerState::Restarting { last, .. } = state {
+                    self.condition.state = ContainerState::Exited(last);
+                }
+                leftovers(&observed)
+            }
             (_, Observed::Exited(ended, started_at)) => {
                 self.leave(Exit { started_at, ..exit_of(ended, None) })
             }
@@ -86,9 +92,10 @@ impl Lifecycle {
     }
 
     /// It runs as the record says. The freezer is set to what the record says, because a crash may have come between.
-    fn adopt_as_recorded(&mut self, run: Run) -> Vec<Effect> {
+    fn adopt_as_recorded(&mut self, mut run: Run) -> Vec<Effect> {
         let oom_killed = run.oom_killed || self.condition.state.run().is_some_and(|run| run.oom_killed);
-        self.condition.state = ContainerState::Running(Run { oom_killed, ..run });
+        run.oom_killed = oom_killed;
+        self.condition.state = ContainerState::Running(run);
         vec![Effect::Thaw(None), Effect::Health(HealthOrder::Begin)]
     }
 
@@ -103,6 +110,20 @@ impl Lifecycle {
     fn leave(&mut self, exit: Exit) -> Vec<Effect> {
         self.leaving = Some(exit);
         vec![Effect::TearDown]
+    }
+}
+
+/// Whether an exit is the one that is on record: the daemon died before it could delete the bundle.
+fn is_known(state: &ContainerState, ended: Ended) -> bool {
+    match state {
+        ContainerState::Exited(exit) | ContainerState::Restarting { last: exit, .. } => {
+            exit.finished_at == ended.at && exit.code == ended.code
+        }
+        ContainerState::Created
+        | ContainerState::Running(_)
+        | ContainerState::Paused(_)
+        | ContainerState::Removing { .. }
+        | ContainerState::Dead { .. } => false,
     }
 }
 

@@ -7,7 +7,7 @@ use shoal_types::container::state::{ContainerState, Exit};
 
 use super::{
     Effect, Happening, KILL_GRACE, LAST_GRACE, LastWish, Lifecycle, MARKED_FOR_REMOVAL, NO_EXIT_EVENT, Now,
-    Purpose, Refusal, Scope, SignalOutcome, Stage, StartKind, StopPlan, StoppedBy, Ticket, Waiting, refuse,
+    Purpose, Refusal, Scope, SignalOutcome, Stage, StartKind, StopPlan, Ticket, Waiting, refuse,
 };
 use crate::containers::signal::SIGKILL;
 
@@ -60,10 +60,7 @@ impl Lifecycle {
     ) -> Vec<Effect> {
         let until = plan.grace.map(|grace| now.moment.plus(grace));
         self.waiting.push(Waiting { ticket, purpose, stage: Stage::Asked, until });
-        let mut effects = match plan.by {
-            StoppedBy::User => self.wish_to_stop(),
-            StoppedBy::Shutdown => Vec::new(),
-        };
+        let mut effects = self.wish_to_stop();
         effects.push(Effect::Signal { signal: plan.signal, scope: Scope::Init, ticket: Some(ticket) });
         effects
     }

@@ -31,7 +31,7 @@ impl Lifecycle {
     }
 
     pub(super) fn on_torn_down(&mut self, now: Now) -> Vec<Effect> {
-        let Some(exit) = self.leaving.take() else { return Vec::new() };
+        let Some(exit) = self.leaving.take() else { return vec![Effect::Discard] };
         let ran_for = run_length(&exit);
         let die = Happening::Die { code: exit.code, seconds: ran_for.as_secs() };
         // Whoever waits for this exit has caused it; a daemon that shuts down does so without a user's wish.
@@ -46,7 +46,7 @@ impl Lifecycle {
         } else {
             self.condition.state = ContainerState::Exited(exit);
         }
-        let mut effects = vec![Effect::Commit, Effect::Emit(die)];
+        let mut effects = vec![Effect::Commit, Effect::Discard, Effect::Emit(die)];
         effects.extend(self.answer_those_who_waited());
         effects
     }

@@ -41,17 +41,6 @@ pub(crate) struct StopPlan {
     pub(crate) signal: i32,
     /// `None` waits for ever.
     pub(crate) grace: Option<Duration>,
-    /// Who stops.
-    pub(crate) by: StoppedBy,
-}
-
-/// Who stops a container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum StoppedBy {
-    /// A client: the restart policy rests until the next start.
-    User,
-    /// The daemon, because it ends: the restart policy is honoured at the next boot.
-    Shutdown,
 }
 
 /// What is asked for, what has happened, and what came of an effect.
@@ -60,7 +49,7 @@ pub(crate) enum Input {
     /// Start, at a client's wish.
     Start(Ticket),
     /// Start because the daemon has just started.
-    BootStart,
+    BootStart(Ticket),
     /// Stop.
     Stop(Ticket, StopPlan),
     /// Stop if it runs, then start.
@@ -73,8 +62,6 @@ pub(crate) enum Input {
     Unpause(Ticket),
     /// Remove.
     Remove(Ticket, OfRunning, OfVolumes),
-    /// Remove what was left behind, because the daemon has just started.
-    BootRemove,
     /// The daemon has started: from now on the restart policy acts by itself.
     Serve,
 
@@ -82,7 +69,7 @@ pub(crate) enum Input {
     Launched(Run),
     /// Of [`Effect::Launch`]: it does not, and nothing is left of the attempt.
     LaunchFailed(StartFailure),
-    /// Of [`Effect::TearDown`]: nothing is left of the run.
+    /// Of [`Effect::TearDown`]: nothing is left of the run but its bundle.
     TornDown,
     /// Of [`Effect::Erase`]: it is gone, or why it is not.
     Erased(Result<(), String>),
@@ -143,8 +130,10 @@ pub(crate) enum Observed {
 pub(crate) enum Effect {
     /// Acquire everything and start the process; brings [`Input::Launched`] or [`Input::LaunchFailed`].
     Launch,
-    /// Give back everything that belongs to a run; brings [`Input::TornDown`].
+    /// Give back everything that belongs to a run but its bundle; brings [`Input::TornDown`].
     TearDown,
+    /// Delete the bundle. After the commit of an exit, because the bundle knows how the run ended until then.
+    Discard,
     /// Write down that it is being removed, remove all that belongs to it, then its record; brings [`Input::Erased`].
     Erase(OfVolumes),
     /// Send a signal; brings [`Input::Signalled`].

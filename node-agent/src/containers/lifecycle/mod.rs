@@ -28,7 +28,7 @@ pub(crate) use self::boot::BootWish;
 use self::exit::exit_of;
 pub(crate) use self::io::{
     Effect, Ended, Happening, HealthOrder, Input, Moment, Now, Observed, Refusal, Scope, SignalOutcome,
-    StopPlan, StoppedBy, Ticket,
+    StopPlan, Ticket,
 };
 use super::restart::{BackOff, EndedBy};
 use crate::api::containers::OfVolumes;
@@ -249,14 +249,13 @@ impl Lifecycle {
     pub(crate) fn step(&mut self, input: Input, now: Now) -> Vec<Effect> {
         match input {
             Input::Start(ticket) => self.on_start(ticket),
-            Input::BootStart => self.begin_start(Vec::new(), StartKind::Plain),
+            Input::BootStart(ticket) => self.begin_start(vec![ticket], StartKind::Plain),
             Input::Stop(ticket, plan) => self.on_stop(ticket, plan, now),
             Input::Restart(ticket, plan) => self.on_restart(ticket, plan, now),
             Input::Kill(ticket, signal) => self.on_kill(ticket, signal, now),
             Input::Pause(ticket) => self.on_pause(ticket),
             Input::Unpause(ticket) => self.on_unpause(ticket),
             Input::Remove(ticket, running, volumes) => self.on_remove(ticket, running, volumes, now),
-            Input::BootRemove => self.begin_removal(None, Ok(()), OfVolumes::RemoveAnonymous),
             Input::Serve => {
                 self.mode = Mode::Serving;
                 Vec::new()

@@ -84,7 +84,7 @@ fn always() -> Rules {
 }
 
 fn plan() -> StopPlan {
-    StopPlan { signal: 15, grace: Some(Duration::from_secs(10)), by: StoppedBy::User }
+    StopPlan { signal: 15, grace: Some(Duration::from_secs(10)) }
 }
 
 fn ok(ticket: Ticket) -> Effect {
@@ -130,9 +130,12 @@ fn play(machine: &mut Lifecycle, input: Input, now: Now) -> Vec<Effect> {
             }
             Effect::Freeze(ticket) => Some(Input::Frozen(*ticket, Ok(()))),
             Effect::Thaw(ticket) => Some(Input::Thawed(*ticket, Ok(()))),
-            Effect::Commit | Effect::Emit(_) | Effect::Answer(..) | Effect::Health(_) | Effect::Vanish => {
-                None
-            }
+            Effect::Commit
+            | Effect::Discard
+            | Effect::Emit(_)
+            | Effect::Answer(..)
+            | Effect::Health(_)
+            | Effect::Vanish => None,
         };
         done.push(effect);
         for effect in outcome.map(|input| machine.step(input, now)).unwrap_or_default().into_iter().rev() {
@@ -240,7 +243,10 @@ fn a_stop_signals_waits_and_is_answered_after_die() {
     assert_eq!(machine.next_deadline(), Some(at(11).moment));
     let done = play(&mut machine, Input::Exited(ended(0, 3)), at(3));
     let halt = Effect::Health(HealthOrder::Halt);
-    assert_eq!(done, [halt, Effect::TearDown, Effect::Commit, die(0, 3), emit(Happening::Stop), ok(T)]);
+    assert_eq!(
+        done,
+        [halt, Effect::TearDown, Effect::Commit, Effect::Discard, die(0, 3), emit(Happening::Stop), ok(T)]
+    );
     assert_eq!(machine.condition.state, ContainerState::Exited(exit(0, 3)));
     assert!(machine.is_dormant());
 }
@@ -322,7 +328,7 @@ fn a_kill_by_sigkill_is_answered_after_the_exit_and_others_at_once() {
     let done = play(&mut killed, Input::Kill(T, 9), at(0));
     assert_eq!(done, [signal(9, Scope::Init), emit(Happening::Kill { signal: 9 })]);
     let done = play(&mut killed, Input::Exited(ended(137, 1)), at(1));
-    assert_eq!(done[2..], [Effect::Commit, die(137, 1), ok(T)]);
+    assert_eq!(done[2..], [Effect::Commit, Effect::Discard, die(137, 1), ok(T)]);
 
     let mut hupped = machine(running());
     let done = play(&mut hupped, Input::Kill(T, 1), at(0));
@@ -347,16 +353,6 @@ fn a_wish_to_stop_is_durable_before_the_signal_when_a_policy_depends_on_it() {
     let effects = machine.step(Input::Stop(T, plan()), at(0));
     assert_eq!(effects, [Effect::Commit, signal(15, Scope::Init)]);
     assert_eq!(machine.condition.last_wish, LastWish::Stop);
-}
-
-#[test]
-fn a_shutdown_stops_without_a_wish_and_without_a_restart() {
-    let mut machine = machine_with(running(), always());
-    play(&mut machine, Input::Stop(T, StopPlan { by: StoppedBy::Shutdown, ..plan() }), at(0));
-    play(&mut machine, Input::Exited(ended(0, 1)), at(1));
-    assert_eq!(machine.condition.state, ContainerState::Exited(exit(0, 1)));
-    assert_eq!(machine.condition.last_wish, LastWish::Run);
-    assert_eq!(machine.boot_wish(), BootWish::Start);
 }
 
 #[test]
@@ -406,7 +402,7 @@ fn an_exit_by_itself_is_torn_down_before_die() {
     let mut machine = machine(running());
     let done = play(&mut machine, Input::Exited(ended(3, 7)), at(7));
     let halt = Effect::Health(HealthOrder::Halt);
-    assert_eq!(done, [halt, Effect::TearDown, Effect::Commit, die(3, 7)]);
+    assert_eq!(done, [halt, Effect::TearDown, Effect::Commit, Effect::Discard, die(3, 7)]);
     assert_eq!(machine.condition.state, ContainerState::Exited(exit(3, 7)));
 }
 
@@ -414,7 +410,7 @@ fn an_exit_by_itself_is_torn_down_before_die() {
 fn exits_with_a_policy_back_off_and_start_again_with_growing_counts() {
     let mut machine = machine_with(running(), always());
     let done = play(&mut machine, Input::Exited(ended(1, 1)), at(1));
-    assert_eq!(done[2..], [Effect::Commit, die(1, 1)]);
+    assert_eq!(done[2..], [Effect::Commit, Effect::Discard, die(1, 1)]);
     assert!(matches!(machine.condition.state, ContainerState::Restarting { .. }));
     assert_eq!(machine.condition.restart_count, 1);
     assert_eq!(machine.next_deadline(), Some(Moment(Duration::from_millis(1100))));
@@ -453,7 +449,10 @@ fn an_exit_with_auto_remove_removes_after_die() {
     let mut machine = machine_with(running(), Rules { auto_remove: true, ..rules() });
     let done = play(&mut machine, Input::Exited(ended(0, 1)), at(1));
     let erase = Effect::Erase(OfVolumes::RemoveAnonymous);
-    assert_eq!(done[2..], [Effect::Commit, die(0, 1), erase, emit(Happening::Destroy), Effect::Vanish]);
+    assert_eq!(
+        done[2..],
+        [Effect::Commit, Effect::Discard, die(0, 1), erase, emit(Happening::Destroy), Effect::Vanish]
+    );
 }
 
 #[test]
@@ -465,6 +464,7 @@ fn a_restart_stops_starts_and_does_not_auto_remove() {
         done[2..],
         [
             Effect::Commit,
+            Effect::Discard,
             die(0, 1),
             emit(Happening::Stop),
             Effect::Launch,
@@ -524,7 +524,15 @@ fn a_forced_removal_kills_first_and_refuses_a_second_one() {
     let erase = Effect::Erase(OfVolumes::Keep);
     assert_eq!(
         done[2..],
-        [Effect::Commit, die(137, 1), erase, emit(Happening::Destroy), ok(T), Effect::Vanish]
+        [
+            Effect::Commit,
+            Effect::Discard,
+            die(137, 1),
+            erase,
+            emit(Happening::Destroy),
+            ok(T),
+            Effect::Vanish
+        ]
     );
 }
 
@@ -571,16 +579,18 @@ fn boot_reconciles_every_record_with_every_observation() {
     let begin = || Effect::Health(HealthOrder::Begin);
     let erased = || vec![Effect::Erase(OfVolumes::Keep), emit(Happening::Destroy), Effect::Vanish];
     let news = || vec![begin(), Effect::Commit, emit(Happening::Start)];
-    let died = |code, seconds| vec![down(), Effect::Commit, die(code, seconds)];
+    let died = |code, seconds| vec![down(), Effect::Commit, Effect::Discard, die(code, seconds)];
     let cases = vec![
         (created(), Observed::Gone, vec![], created(), Rest),
-        (created(), Observed::Unstarted, vec![down()], created(), Rest),
+        (created(), Observed::Unstarted, vec![down(), Effect::Discard], created(), Rest),
         (created(), alive(), news(), running(), Rest),
         (created(), over(), died(3, 5), exited_with(3), Start),
         (exited(), Observed::Gone, vec![], exited(), Start),
-        (exited(), Observed::Unstarted, vec![down()], exited(), Start),
+        (exited(), Observed::Unstarted, vec![down(), Effect::Discard], exited(), Start),
         (exited(), alive(), news(), running(), Rest),
         (exited(), over(), died(3, 5), exited_with(3), Start),
+        // The daemon died between the commit of an exit and the deletion of the bundle.
+        (exited_with(3), over(), vec![down(), Effect::Discard], exited_with(3), Start),
         (running(), alive(), vec![Effect::Thaw(None), begin()], running(), Rest),
         (running(), over(), died(3, 5), exited_with(3), Start),
         (running(), Observed::Gone, died(255, 9), unseen(), Start),
@@ -589,13 +599,13 @@ fn boot_reconciles_every_record_with_every_observation() {
         (paused(), over(), died(3, 5), exited_with(3), Start),
         (paused(), Observed::Gone, died(255, 9), unseen(), Start),
         (restarting(), Observed::Gone, vec![], exited_with(1), Start),
-        (restarting(), Observed::Unstarted, vec![down()], exited_with(1), Start),
+        (restarting(), Observed::Unstarted, vec![down(), Effect::Discard], exited_with(1), Start),
         (restarting(), alive(), news(), running(), Rest),
         (restarting(), over(), died(3, 5), exited_with(3), Start),
         (removing(), Observed::Gone, erased(), removing(), Rest),
-        (removing(), alive(), [vec![down()], erased()].concat(), removing(), Rest),
+        (removing(), alive(), [vec![down(), Effect::Discard], erased()].concat(), removing(), Rest),
         (dead(), Observed::Gone, vec![], dead(), Rest),
-        (dead(), Observed::Unstarted, vec![down()], dead(), Rest),
+        (dead(), Observed::Unstarted, vec![down(), Effect::Discard], dead(), Rest),
     ];
     for (state, observed, effects, after, wish) in cases {
         let case = format!("{} and {observed:?}", state.name());
@@ -612,17 +622,12 @@ fn boot_reconciles_every_record_with_every_observation() {
 }
 
 #[test]
-fn boot_starts_and_removes_through_the_same_steps() {
+fn boot_starts_through_the_same_steps_and_counts_anew() {
     let mut started = booting(exited(), RestartPolicy::Always);
     started.condition.restart_count = 4;
-    let done = play(&mut started, Input::BootStart, at(0));
+    let done = play(&mut started, Input::BootStart(T), at(0));
     assert_eq!(done.first(), Some(&Effect::Launch));
     assert_eq!((started.condition.restart_count, started.condition.state.name()), (0, "running"));
-
-    let mut removed = booting(exited(), RestartPolicy::No);
-    let done = play(&mut removed, Input::BootRemove, at(0));
-    let erase = Effect::Erase(OfVolumes::RemoveAnonymous);
-    assert_eq!(done, [erase, emit(Happening::Destroy), Effect::Vanish]);
 }
 
 #[test]

@@ -18,6 +18,7 @@ fn outcome(host: &Host, change: impl FnOnce(&mut ContainerSpec)) -> Result<Vec<S
 type Change = fn(&mut ContainerSpec);
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn contradictions_are_refused_with_dockers_words() {
     let port = PortSpec { port: 80, protocol: Protocol::Tcp };
     let publish = PortPublish { container_port: port, host_ip: None, host_ports: None };

@@ -1,0 +1,291 @@
+//! Starting a container: acquire everything, start the program, or leave nothing behind.
+//!
+//! Start reading at [`Actor::launch`]. What takes time runs side by side: the shim is started while addresses are
+//! chosen, volumes mounted and the runtime spec made; the network is plumbed while the shim creates the container. Each
+//! acquisition is noted before it is made, so that a failure gives back exactly what may be there (`teardown.rs`), and a
+//! crash is cleared away by the next boot.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use node_shim::protocol::FailureKind;
+use shoal_types::ErrorKind;
+use shoal_types::container::security::IpcMode;
+use shoal_types::container::state::{Run, StartFailure};
+
+use super::actor::{Actor, Holding, LiveRun};
+use super::peers::Peers;
+use super::ports::{HostMount, NetworkPlan, NetworkRequest, ResolvedMount};
+use super::run::RunRecord;
+use crate::error::{ErrorChain, NodeError};
+use crate::runtime::inputs::{NetworkNamespace, SpecInputs};
+use crate::runtime::{bundle, files, launch, spec, texts, user};
+use crate::shim_client::{FoundShim, Shim, ShimError};
+
+/// Docker's exit code of a container that could not be started for another reason than its program.
+const EXIT_UNKNOWN: i32 = 128;
+
+/// Docker's words before any failure of the network; clients look for them.
+const NETWORK_FAILED: &str = "failed to set up container networking";
+
+impl Actor {
+    /// Acquires everything and starts the program. On failure nothing is left of the attempt.
+    pub(super) async fn launch(&mut self) -> Result<Run, StartFailure> {
+        self.core.run = Some(Box::default());
+        match self.try_launch().await {
+            Ok(run) => Ok(run),
+            Err(failed) => {
+                self.tear_down().await;
+                self.discard_bundle().await;
+                tracing::info!(container.id = %self.core.id, error = %failed.error.message(), "start failed");
+                Err(StartFailure {
+                    code: failed.code,
+                    kind: failed.error.kind(),
+                    error: failed.error.message(),
+                })
+            }
+        }
+    }
+
+    async fn try_launch(&mut self) -> Result<Run, Failed> {
+        let peers = self.peers()?;
+        let request = self.network_request(&peers);
+        let id = self.core.id;
+        let path = self.make_bundle().await?;
+        let shm = self.shared_memory().await?;
+        for holding in [Holding::Mounts, Holding::Network, Holding::Shim] {
+            self.hold(holding);
+        }
+        let prepared = async {
+            let (plan, mounts) = tokio::join!(self.plan_network(request.as_ref()), self.mount_volumes());
+            let (plan, mounts) = (plan?, mounts?);
+            self.write_config(&peers, plan.as_ref(), &mounts, shm, path.clone()).await?;
+            Ok::<_, NodeError>((plan, mounts))
+        };
+        let (shim, prepared) = tokio::join!(self.shared.seams.shims.spawn(&path), prepared);
+        // A shim that was spawned must be known before anything else can fail.
+        let shim = self.keep_shim(shim);
+        let (plan, mounts) = prepared?;
+        let shim = shim?;
+        self.attach_those_who_wait(shim.as_ref()).await;
+        let network = async {
+            match plan {
+                Some(_) => self.shared.seams.networks.connect(id).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        let (created, network) = tokio::join!(shim.create(), network);
+        // The network's failure is the better explanation of two.
+        let network = network.map_err(|error| network_failed(&error))?;
+        let pid = created.map_err(Failed::to_create)?;
+        let run_record = RunRecord { network, mounts };
+        run_record.write(&path).map_err(|source| NodeError::failed("write the run's record", source))?;
+        self.live_run().record = run_record;
+        self.tell_of_acquisitions();
+        let started_at = shim.start().await.map_err(Failed::to_create)?;
+        Ok(Run { pid, started_at, oom_killed: false })
+    }
+
+    async fn make_bundle(&mut self) -> Result<PathBuf, NodeError> {
+        let launch_file = self.launch_file().await?;
+        self.hold(Holding::Bundle);
+        let (bundles, id) = (self.shared.bundles.clone(), self.core.id);
+        super::run_blocking(move || bundles.create(id, &launch_file))
+            .await?
+            .map_err(|source| NodeError::failed("make the bundle", source))
+    }
+
+    fn live_run(&mut self) -> &mut LiveRun {
+        self.core.run.get_or_insert_default()
+    }
+
+    fn hold(&mut self, holding: Holding) {
+        self.live_run().holdings.push(holding);
+    }
+
+    fn keep_shim(&mut self, spawned: Result<FoundShim, ShimError>) -> Result<Arc<dyn Shim>, Failed> {
+        let found = spawned.map_err(|source| NodeError::failed("start the shim of the container", source))?;
+        let run = self.live_run();
+        run.shim = Some(Arc::clone(&found.shim));
+        run.events = Some(found.events);
+        Ok(found.shim)
+    }
+
+    async fn plan_network(&self, request: Option<&NetworkRequest>) -> Result<Option<NetworkPlan>, NodeError> {
+        match request {
+            Some(request) => self
+                .shared
+                .seams
+                .networks
+                .plan(request)
+                .await
+                .map(Some)
+                .map_err(|error| network_failed(&error)),
+            None => Ok(None),
+        }
+    }
+
+    async fn mount_volumes(&self) -> Result<Vec<HostMount>, NodeError> {
+        if self.core.record.mounts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mounts: Vec<ResolvedMount> = self.core.record.mounts.iter().map(ResolvedMount::from).collect();
+        self.shared.seams.volumes.mount(self.core.id, &mounts).await
+    }
+
+    /// Mounts `/dev/shm` on the host when other containers may share it. Otherwise the runtime mounts one inside.
+    async fn shared_memory(&mut self) -> Result<Option<PathBuf>, NodeError> {
+        if self.core.record.spec.namespaces.ipc != IpcMode::Shareable {
+            return Ok(None);
+        }
+        let target = self.shared.shm_path(self.core.id);
+        let size = self.core.record.spec.shm_size.unwrap_or(self.shared.config().shm_size);
+        self.hold(Holding::SharedMemory);
+        self.shared.seams.mounter.mount_shm(&target, size).await?;
+        Ok(Some(target))
+    }
+
+    /// What the shim is told before it is told to create.
+    async fn launch_file(&self) -> Result<node_shim::protocol::Launch, NodeError> {
+        let rootfs = self.shared.seams.images.rootfs(self.core.id).await?;
+        let config = self.shared.config();
+        launch::describe(launch::Inputs {
+            id: self.core.id,
+            name: &self.core.record.name,
+            image_id: self.core.record.image_id,
+            spec: &self.core.record.spec,
+            rootfs,
+            log_path: self.shared.log_path(self.core.id),
+            config: &config,
+        })
+    }
+
+    /// Makes the runtime spec and the files that are bound into the container.
+    async fn write_config(
+        &self,
+        peers: &Peers,
+        plan: Option<&NetworkPlan>,
+        mounts: &[HostMount],
+        shm: Option<PathBuf>,
+        path: PathBuf,
+    ) -> Result<(), NodeError> {
+        let record = &self.core.record;
+        let rootfs = self.shared.seams.images.rootfs(self.core.id).await?;
+        let accounts = self.shared.seams.mounter.read_files(&rootfs, &user::FILES).await?;
+        let user = user::resolve(
+            &record.spec.process.user,
+            &record.spec.process.groups,
+            &user::Accounts::parse(&accounts),
+        )?;
+        let files = self.network_files(peers, plan)?;
+        let inputs = SpecInputs {
+            id: self.core.id,
+            spec: Arc::clone(&record.spec),
+            command: record.command.clone(),
+            user,
+            hostname: peers.hostname(&self.shared.hostname(&record.spec)),
+            mounts: record.mounts.iter().map(ResolvedMount::from).collect(),
+            host_mounts: mounts.to_vec(),
+            files: files.paths.clone(),
+            shm,
+            peers: peers.namespaces(),
+            network: match plan.map(|plan| plan.sandbox.netns.clone()) {
+                Some(Some(path)) => NetworkNamespace::At(path),
+                Some(None) => NetworkNamespace::Host,
+                None => NetworkNamespace::Peer,
+            },
+            links: peers.environment(&record.name),
+            config: self.shared.config(),
+            host: Arc::clone(&self.shared.host),
+        };
+        let shared = Arc::clone(&self.shared);
+        super::run_blocking(move || {
+            files.write().map_err(|source| NodeError::failed("write the container's files", source))?;
+            let devices = crate::runtime::devices::find(&inputs)?;
+            let seccomp = shared.filters.resolve(&inputs)?;
+            let spec = spec::build(&inputs, devices, seccomp)?;
+            let json = serde_json::to_vec(&spec)
+                .map_err(|source| NodeError::failed("write the runtime spec", source))?;
+            bundle::write_config(&path, &json)
+                .map_err(|source| NodeError::failed("write the runtime spec", source))
+        })
+        .await?
+    }
+
+    /// /etc/hosts, /etc/hostname and /etc/resolv.conf: its own, or those of the container whose network it shares.
+    fn network_files(&self, peers: &Peers, plan: Option<&NetworkPlan>) -> Result<files::Files, NodeError> {
+        let own = self.shared.directory(self.core.id);
+        if let Some(directory) = &peers.network_directory {
+            return Ok(files::Files::of(directory));
+        }
+        let hostname = self.shared.hostname(&self.core.record.spec);
+        Ok(match plan {
+            Some(plan) => files::Files::with(&own, &plan.hosts, &plan.resolv_conf, &hostname),
+            None => files::Files::none(),
+        })
+    }
+
+    /// Gives their sockets to clients that attached before the start, before the program can write anything.
+    async fn attach_those_who_wait(&mut self, shim: &dyn Shim) {
+        for pending in std::mem::take(&mut self.core.attaching) {
+            if pending.socket.is_closed() {
+                continue;
+            }
+            match shim.attach(pending.request).await {
+                // A client that goes away at this moment closes its socket by that.
+                Ok(socket) => drop(pending.socket.send(socket)),
+                Err(error) => {
+                    let error = ErrorChain(&error);
+                    tracing::warn!(container.id = %self.core.id, %error, "a client could not be attached");
+                }
+            }
+        }
+    }
+
+    /// Tells listeners what the run has been connected to and has mounted, in Docker's order.
+    fn tell_of_acquisitions(&self) {
+        let Some(run) = self.core.run.as_deref() else { return };
+        for joined in run.record.network.iter().flat_map(|network| &network.joined) {
+            self.shared.emit_network("connect", joined, self.core.id);
+        }
+        self.shared.tell_of_mounts(self.core.id, &self.core.record.mounts);
+    }
+}
+
+fn network_failed(error: &NodeError) -> NodeError {
+    NodeError::Refused { kind: error.kind(), message: format!("{NETWORK_FAILED}: {}", error.message()) }
+}
+
+/// Why a start failed, and the exit code that the container gets.
+#[derive(Debug)]
+pub(super) struct Failed {
+    error: NodeError,
+    code: i32,
+}
+
+impl From<NodeError> for Failed {
+    fn from(error: NodeError) -> Self {
+        Self { error, code: EXIT_UNKNOWN }
+    }
+}
+
+impl Failed {
+    /// The shim or the runtime refused: whether the program was at fault decides the exit code.
+    fn to_create(error: ShimError) -> Self {
+        let ShimError::Refused(failure) = error else {
+            return NodeError::failed("failed to create task for container", error).into();
+        };
+        let code = failure.kind.exit_code();
+        let kind = match failure.kind {
+            FailureKind::CommandNotFound | FailureKind::NotExecutable => ErrorKind::InvalidArgument,
+            FailureKind::Runtime
+            | FailureKind::WrongPhase
+            | FailureKind::NotRunning
+            | FailureKind::NoSuchExec
+            | FailureKind::Invalid
+            | FailureKind::Internal => ErrorKind::Internal,
+        };
+        let message = texts::create_failure(&failure);
+        Self { error: NodeError::Refused { kind, message }, code }
+    }
+}
