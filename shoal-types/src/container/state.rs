@@ -1,7 +1,7 @@
 //! What a container is, as the engine has observed it.
 //!
 //! Start reading at [`ContainerState`]: one enum with its data inside the variants, never flags that must agree. The
-//! transitions are `node-agent/src/containers/lifecycle.rs`; Docker's flat form of it is made in `api-compat`.
+//! transitions are `node-agent/src/containers/lifecycle`; Docker's flat form of it is made in `api-compat`.
 
 use std::net::IpAddr;
 
