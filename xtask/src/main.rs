@@ -36,11 +36,7 @@ const COMMANDS: &[Command] = &[
         run: check::check,
     },
     Command { name: "fix", help: "formats, and applies what clippy can apply", run: check::fix },
-    Command {
-        name: "tidy",
-        help: "layering, file length, headers, unsafe list, decisions",
-        run: tidy::command,
-    },
+    Command { name: "tidy", help: "layering, file length, headers, unsafe list, pages", run: tidy::command },
     Command {
         name: "dist",
         help: "builds the static release binary and prints its path",

@@ -26,6 +26,8 @@ const RULES: &[Rule] = &[
     ("a sleep says why no condition can be waited for", sources::sleeps),
     ("lines have no trailing space", sources::trailing_space),
     ("decisions are dated, complete and indexed", docs::decisions),
+    ("pages lead to files that exist", docs::links),
+    ("every dependency has its reason", docs::dependencies),
     ("the architecture fits on the agreed number of lines", docs::architecture),
 ];
 

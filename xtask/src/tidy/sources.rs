@@ -12,8 +12,13 @@ use super::Tree;
 const MAX_LINES: usize = 800;
 
 /// Where unsafe code may stand, by the beginning of the path.
-const UNSAFE: &[&str] =
-    &["overlay-net/src/sys.rs", "node-agent/shim/src/sys.rs", "node-agent/runtime/src/sys.rs"];
+const UNSAFE: &[&str] = &[
+    "overlay-net/src/sys.rs",
+    "node-agent/shim/src/sys.rs",
+    "node-agent/runtime/src/sys.rs",
+    // Raw system calls are what this program for the tests is for.
+    "integration-cli/src/bin/prober.rs",
+];
 
 /// What stands for something that is not finished or not trusted. Split, so that this file does not find itself.
 const HOLES: &[&str] = &[
@@ -48,7 +53,9 @@ pub(super) fn unsafe_list(tree: &Tree) -> Result<Vec<String>> {
     let is_listed =
         |path: &Path| UNSAFE.iter().any(|listed| path.starts_with(listed) || path == Path::new(listed));
     let marker = concat!("(unsafe", "_code");
-    let allowing = tree.sources().filter(|(path, text)| text.contains(marker) && !is_listed(path));
+    // Wherever rustfmt has broken the line.
+    let allows = |text: &str| text.split_whitespace().collect::<String>().contains(marker);
+    let allowing = tree.sources().filter(|(path, text)| allows(text) && !is_listed(path));
     Ok(allowing.map(|(path, _)| format!("{} is not on the unsafe list", path.display())).collect())
 }
 
