@@ -67,6 +67,7 @@ impl Engine {
 async fn measure_twice(shared: &Arc<Shared>, handle: &Handle) -> Result<StatsSample, NodeError> {
     let previous = read(shared, &handle.view()).await?;
     if previous.is_some() {
+        // Rates are what lies between two readings, and the time between them is the measure.
         tokio::time::sleep(INTERVAL).await;
     }
     let view = handle.view();
@@ -76,6 +77,7 @@ async fn measure_twice(shared: &Arc<Shared>, handle: &Handle) -> Result<StatsSam
 
 async fn next(mut sampling: Sampling) -> Option<(Result<StatsSample, NodeError>, Sampling)> {
     if sampling.begin == Begin::Done {
+        // Clients expect a sample in this rhythm, whether or not anything has happened.
         tokio::time::sleep(INTERVAL).await;
     }
     sampling.begin = Begin::Done;

@@ -28,6 +28,7 @@ async fn answer_probe(machine: &Machine, id: ContainerId, code: i32, output: &st
             if let Some(exec) = process.take_execs().pop() {
                 return exec;
             }
+            // The fake tells nobody of an exec; the clock is stopped, so that this costs no time.
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
@@ -88,6 +89,7 @@ async fn a_container_that_ends_is_probed_no_more() {
     machine.process(id).exit(0);
     let view = wait_for_state(&engine, "web", "exited").await;
     assert_eq!(status(&view), Some(HealthStatus::Unhealthy));
+    // That nothing happens can only be waited out; the clock is stopped, so that this costs no time.
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(engine.find("web").unwrap().view().health.as_ref().unwrap().log.len(), 1);
 }
