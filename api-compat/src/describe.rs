@@ -1,4 +1,4 @@
-//! The description of the API, made from the table of operations and the model types.
+//! The description of the API, made from the list of operations and the model types.
 //!
 //! Start reading at [`document`]. What a version did not have yet, or no longer has, is left out by two marks in the
 //! documentation of fields: `Since 1.48.` and `Below 1.52.`. Schemas of what is sent and of what is answered differ in
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::hijack::RAW_STREAM;
 use crate::model::ErrorResponse;
-use crate::route::{BodyKind, Param, ParamKind, ParamPlace, Route, Support, Table};
+use crate::route::{BodyKind, Param, ParamKind, ParamPlace, Route, Support};
 use crate::schema::SchemaOf;
 use crate::version::ApiVersion;
 
@@ -20,15 +20,14 @@ const REQUEST: &str = ".request";
 const SCHEMAS: &str = "/components/schemas/";
 
 /// The description of one version.
-pub(crate) fn document(table: &Table, version: ApiVersion) -> Value {
+pub(crate) fn document(routes: &[Route], version: ApiVersion) -> Value {
     let mut schemas = Schemas::new();
     let mut paths: Map<String, Value> = Map::new();
-    for route in table.routes().iter().filter(|route| route.is_in(version)) {
+    for route in routes.iter().filter(|route| route.is_in(version)) {
         let operation = operation(route, version, &mut schemas);
         let path = paths.entry(route.pattern).or_insert_with(|| json!({}));
         if let Value::Object(methods) = path {
-            // The first route that matches a path is the one that answers.
-            methods.entry(route.method.as_str().to_ascii_lowercase()).or_insert(operation);
+            methods.insert(route.method.as_str().to_ascii_lowercase(), operation);
         }
     }
     let error = schemas.answer(SchemaOf::of::<ErrorResponse>());
@@ -41,7 +40,7 @@ pub(crate) fn document(table: &Table, version: ApiVersion) -> Value {
         "info": {
             "title": "Shoal: Docker Engine API",
             "version": version.to_string(),
-            "description": "Generated from the model types and the table of operations of api-compat. Do not edit.",
+            "description": "Generated from the model types and the list of operations of api-compat. Do not edit.",
         },
         "servers": [{"url": format!("/v{version}")}],
         "paths": paths,

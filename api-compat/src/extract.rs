@@ -8,7 +8,6 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, Method};
-use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, BodyStream, LengthLimitError, Limited};
 use hyper::upgrade::OnUpgrade;
 use jiff::Timestamp;
@@ -19,7 +18,7 @@ use serde_json::Value;
 
 use crate::error::ApiError;
 use crate::json::{self, JsonError};
-use crate::reply::BodyError;
+use crate::reply::{Body, BodyError};
 use crate::route::Param;
 use crate::service::Shared;
 use crate::version::ApiVersion;
@@ -29,9 +28,6 @@ const MAX_JSON: usize = 8 << 20;
 
 /// The header with credentials for one registry.
 pub(crate) const REGISTRY_AUTH: &str = "x-registry-auth";
-
-/// A request body whose bytes have not been read.
-pub(crate) type RequestBody = UnsyncBoxBody<Bytes, BodyError>;
 
 /// A body that is being read to its end. Boxed because the compiler cannot see through the error's conversion when it
 /// proves that a handler may move between threads.
@@ -53,7 +49,7 @@ pub(crate) struct Call {
     /// The headers.
     pub(crate) headers: HeaderMap,
     /// The body.
-    pub(crate) body: RequestBody,
+    pub(crate) body: Body,
     /// The connection, if the client wants to take it over.
     pub(crate) upgrade: Option<OnUpgrade>,
 }
@@ -189,7 +185,7 @@ fn is_media_type(text: &str) -> bool {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Query {
     pairs: Vec<(String, String)>,
-    /// Names that the table of operations declares; checked where debug assertions are on, so that a handler cannot
+    /// Names that the list of operations declares; checked where debug assertions are on, so that a handler cannot
     /// read what the description does not tell.
     declared: Option<Vec<&'static str>>,
 }

@@ -51,7 +51,7 @@ pub(crate) fn take_over(
     content_type: &'static str,
 ) -> Reply {
     let Some(upgrade) = upgrade else {
-        let body = Body::stream(output_stream(attachment.output));
+        let body = Body::from_stream(output_stream(attachment.output));
         return reply::with_type(StatusCode::OK, HeaderValue::from_static(RAW_STREAM), body);
     };
     tokio::spawn(async move {
@@ -63,7 +63,7 @@ pub(crate) fn take_over(
     let mut reply = reply::with_type(
         StatusCode::SWITCHING_PROTOCOLS,
         HeaderValue::from_static(content_type),
-        Body::Empty,
+        Body::empty(),
     );
     reply::set_header(&mut reply, CONNECTION, "Upgrade");
     reply::set_header(&mut reply, UPGRADE, "tcp");

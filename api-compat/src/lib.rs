@@ -1,12 +1,13 @@
 //! The Docker Engine API, versions 1.24 to 1.56, as a translation at the edge of the node.
 //!
-//! Start reading at [`Api`] (in `service`), then at `route`, whose table names every operation, and at the handlers in
-//! `routes`: each extracts, converts, calls one port of `node_agent::api` and formats. This is the only crate that knows
+//! Start reading at [`Api`] (in `service`), then at `route` and `router`, which make axum's router of a list of operations,
+//! and at the handlers in `routes`: each extracts, converts, calls one port of `node_agent::api` and formats. This is the only crate that knows
 //! Docker's paths and JSON names, and it keeps no state but caches of encoded replies.
 //!
 //! | module | holds |
 //! |---|---|
-//! | `service` | request to answer: version, route, common headers |
+//! | `service` | request to answer: version, router, common headers |
+//! | `route`, `router`, `names` | operations as data, their router, names with slashes |
 //! | [`state`] | what handlers see |
 //! | [`version`] | the path's prefix, range, comparing |
 //! | [`error`] | the one mapping from kinds to statuses |
@@ -27,8 +28,10 @@ mod filters;
 mod hijack;
 mod json;
 pub mod model;
+mod names;
 mod reply;
 mod route;
+mod router;
 mod routes;
 mod schema;
 mod service;

@@ -3,15 +3,10 @@
 //! Start reading at [`Reply`]. The headers that every answer has are added by `service`; streams that need a format of
 //! their own are in `stream`; connections that are taken over are in `hijack`.
 
-use std::fmt;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
+pub use axum::body::Body;
 use bytes::Bytes;
-use futures_util::stream::Stream;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderName};
 use http::{HeaderValue, Response, StatusCode};
-use http_body::{Frame, SizeHint};
 use serde::Serialize;
 
 use crate::error::ApiError;
@@ -23,73 +18,6 @@ pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json"
 /// Why a body ended before its time; the connection is cut, so that the client notices.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The bytes of an answer.
-#[derive(Default)]
-pub enum Body {
-    /// None.
-    #[default]
-    Empty,
-    /// All of them.
-    Full(Bytes),
-    /// As they come.
-    Stream(Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send>>),
-}
-
-impl fmt::Debug for Body {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Empty => f.write_str("Empty"),
-            Self::Full(bytes) => f.debug_tuple("Full").field(&bytes.len()).finish(),
-            Self::Stream(_) => f.write_str("Stream"),
-        }
-    }
-}
-
-impl Body {
-    /// A body made of what a stream yields.
-    pub(crate) fn stream(stream: impl Stream<Item = Result<Bytes, BodyError>> + Send + 'static) -> Self {
-        Self::Stream(Box::pin(stream))
-    }
-}
-
-impl http_body::Body for Body {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut *self {
-            Self::Empty => Poll::Ready(None),
-            Self::Full(bytes) => {
-                let bytes = std::mem::take(bytes);
-                *self = Self::Empty;
-                Poll::Ready(Some(Ok(Frame::data(bytes))))
-            }
-            Self::Stream(stream) => {
-                stream.as_mut().poll_next(cx).map(|item| item.map(|item| item.map(Frame::data)))
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Full(bytes) => bytes.is_empty(),
-            Self::Stream(_) => false,
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Stream(_) => SizeHint::default(),
-        }
-    }
-}
-
 /// An answer before the common headers are added.
 pub(crate) type Reply = Response<Body>;
 
@@ -98,7 +26,7 @@ pub(crate) type Outcome = Result<Reply, ApiError>;
 
 /// An answer without a body.
 pub(crate) fn empty(status: StatusCode) -> Reply {
-    let mut reply = Response::new(Body::Empty);
+    let mut reply = Response::new(Body::empty());
     *reply.status_mut() = status;
     reply
 }
@@ -122,7 +50,7 @@ pub(crate) fn json_with<T: Serialize + ?Sized>(status: StatusCode, value: &T) ->
 
 /// A JSON answer that is encoded already.
 pub(crate) fn json_bytes(status: StatusCode, text: Bytes) -> Reply {
-    with_type(status, JSON, Body::Full(text))
+    with_type(status, JSON, Body::from(text))
 }
 
 /// An answer with this content type.
@@ -135,8 +63,7 @@ pub(crate) fn with_type(status: StatusCode, content_type: HeaderValue, body: Bod
 
 /// A plain text answer, as `/_ping` gives it.
 pub(crate) fn text(status: StatusCode, text: &'static str) -> Reply {
-    let body = if text.is_empty() { Body::Empty } else { Body::Full(Bytes::from_static(text.as_bytes())) };
-    with_type(status, HeaderValue::from_static("text/plain; charset=utf-8"), body)
+    with_type(status, HeaderValue::from_static("text/plain; charset=utf-8"), Body::from(text))
 }
 
 /// Adds a header whose value is known to be fine.
@@ -162,7 +89,7 @@ pub(crate) fn failure(error: &ApiError) -> Reply {
 pub(crate) fn raw_failure(error: &ApiError) -> Reply {
     let text = format!("{}\r\n", error.message());
     let content_type = HeaderValue::from_static(crate::hijack::RAW_STREAM);
-    let mut reply = with_type(error.status(), content_type, Body::Full(text.into()));
+    let mut reply = with_type(error.status(), content_type, Body::from(text));
     set_header(&mut reply, CONNECTION, "close");
     reply.extensions_mut().insert(Bare);
     reply

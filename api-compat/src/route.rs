@@ -1,10 +1,9 @@
-//! The table of operations: which method and path leads to which handler, and what each takes and gives.
+//! Operations as data: which method and path leads to which handler, and what each takes and gives.
 //!
-//! Start reading at [`Route`], then [`Table::find`]. Every noun in `routes` contributes its part; the table is both the
-//! router and the source of the description in `swagger/`, so an operation cannot exist in one alone. A parameter
-//! `{name}` in a path stands for one or more segments, because names of images and links contain slashes.
+//! Start reading at [`Route`]. Every noun in `routes` contributes its part. axum's router (`router`) and the description in
+//! `swagger/` are both made from the list, so an operation cannot exist in one alone. Paths are axum's: `{name}` is one
+//! segment; how names with slashes become one is in `names`.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -26,7 +25,6 @@ pub(crate) struct Route {
     pub(crate) method: Method,
     pub(crate) pattern: &'static str,
     pub(crate) about: About,
-    segments: Vec<Segment>,
     handler: Handler,
 }
 
@@ -38,7 +36,6 @@ impl fmt::Debug for Route {
 
 /// What is told of an operation beside its path.
 #[derive(Debug, Default)]
-#[cfg_attr(not(feature = "schema"), expect(dead_code, reason = "only the description reads all of it"))]
 pub(crate) struct About {
     /// Docker's name of the operation.
     pub(crate) id: &'static str,
@@ -132,26 +129,20 @@ impl fmt::Debug for BodyKind {
     }
 }
 
-/// One segment of a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Segment {
-    Literal(&'static str),
-    Parameter,
-}
-
 impl Route {
     fn new<F, A>(method: Method, pattern: &'static str, handler: F) -> Self
     where
         F: Fn(Call) -> A + Send + Sync + 'static,
         A: Future<Output = Outcome> + Send + 'static,
     {
-        let segments = pattern
-            .split('/')
-            .skip(1)
-            .map(|part| if part.starts_with('{') { Segment::Parameter } else { Segment::Literal(part) })
-            .collect();
         let handler: Handler = Box::new(move |call| Box::pin(handler(call)));
-        Self { method, pattern, about: About::default(), segments, handler }
+        Self { method, pattern, about: About::default(), handler }
+    }
+
+    /// Puts the operation under a noun.
+    pub(crate) fn tagged(mut self, noun: &'static str) -> Self {
+        self.about.tag = noun;
+        self
     }
 
     /// Names the operation, and says in one sentence what it does.
@@ -281,128 +272,4 @@ methods! {
     post POST;
     put PUT;
     delete DELETE;
-}
-
-/// All operations.
-#[derive(Debug)]
-pub(crate) struct Table {
-    routes: Vec<Route>,
-    by_start: HashMap<&'static str, Vec<usize>>,
-}
-
-impl Table {
-    /// A table of these operations, each with the noun it belongs to. The first that matches a path is taken.
-    pub(crate) fn new(nouns: Vec<(&'static str, Vec<Route>)>) -> Self {
-        let mut table = Self { routes: Vec::new(), by_start: HashMap::new() };
-        for (tag, routes) in nouns {
-            for mut route in routes {
-                route.about.tag = tag;
-                let Some(Segment::Literal(start)) = route.segments.first().copied() else { continue };
-                table.by_start.entry(start).or_default().push(table.routes.len());
-                table.routes.push(route);
-            }
-        }
-        table
-    }
-
-    /// Finds the operation for a decoded path without version prefix, and the values of its path parameters.
-    pub(crate) fn find<'p>(&self, method: &Method, path: &'p str) -> Option<(&Route, Vec<&'p str>)> {
-        let rest = path.strip_prefix('/')?;
-        let start = rest.split('/').next()?;
-        self.by_start.get(start)?.iter().find_map(|&place| {
-            let route = self.routes.get(place).filter(|route| route.method == *method)?;
-            let mut values = Vec::new();
-            matches(&route.segments, rest, &mut values).then_some((route, values))
-        })
-    }
-
-    /// Every operation, in the order of declaration.
-    #[cfg(feature = "schema")]
-    pub(crate) fn routes(&self) -> &[Route] {
-        &self.routes
-    }
-}
-
-/// Whether the segments match the whole of `path`; a parameter takes as few segments as possible, but at least one
-/// and never an empty first one.
-fn matches<'p>(segments: &[Segment], path: &'p str, values: &mut Vec<&'p str>) -> bool {
-    let Some((first, others)) = segments.split_first() else { return false };
-    match first {
-        Segment::Literal(word) => match path.strip_prefix(word) {
-            Some("") => others.is_empty(),
-            Some(rest) => match rest.strip_prefix('/') {
-                Some(rest) => !others.is_empty() && matches(others, rest, values),
-                None => false,
-            },
-            None => false,
-        },
-        Segment::Parameter => {
-            if others.is_empty() {
-                values.push(path);
-                return !path.is_empty();
-            }
-            for (at, _) in path.match_indices('/').filter(|&(at, _)| at > 0) {
-                let depth = values.len();
-                values.push(&path[..at]);
-                if matches(others, &path[at + 1..], values) {
-                    return true;
-                }
-                values.truncate(depth);
-            }
-            false
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error::ApiError;
-
-    async fn nothing(_call: Call) -> Outcome {
-        Err(ApiError::page_not_found())
-    }
-
-    fn table() -> Table {
-        let routes = vec![
-            get("/images/json", nothing).about("list", ""),
-            get("/images/{name}/json", nothing).about("inspect", ""),
-            get("/images/{name}/get", nothing).about("get", ""),
-            delete("/containers/{name}/checkpoints/{checkpoint}", nothing).about("checkpoint", ""),
-            delete("/containers/{name}", nothing).about("remove", ""),
-            get("/networks", nothing).about("networks", ""),
-        ];
-        Table::new(vec![("Test", routes)])
-    }
-
-    #[test]
-    fn names_may_contain_slashes() {
-        let table = table();
-        let find = |method: Method, path: &'static str| {
-            table.find(&method, path).map(|(route, values)| (route.about.id, values))
-        };
-        assert_eq!(find(Method::GET, "/images/json"), Some(("list", vec![])));
-        assert_eq!(find(Method::GET, "/images/a/json"), Some(("inspect", vec!["a"])));
-        assert_eq!(find(Method::GET, "/images/r:5000/a/b/json"), Some(("inspect", vec!["r:5000/a/b"])));
-        assert_eq!(find(Method::GET, "/images/json/json"), Some(("inspect", vec!["json"])));
-        assert_eq!(find(Method::GET, "/images/a/get/get"), Some(("get", vec!["a/get"])));
-        assert_eq!(find(Method::DELETE, "/containers/a/b"), Some(("remove", vec!["a/b"])));
-        assert_eq!(find(Method::DELETE, "/containers/a/checkpoints/c"), Some(("checkpoint", vec!["a", "c"])));
-    }
-
-    #[test]
-    fn other_methods_and_trailing_slashes_are_other_paths() {
-        let table = table();
-        for (method, path) in [
-            (Method::POST, "/images/json"),
-            (Method::GET, "/images/json/"),
-            (Method::GET, "/images//json"),
-            (Method::GET, "/networks/"),
-            (Method::GET, "/"),
-            (Method::GET, ""),
-            (Method::GET, "networks"),
-        ] {
-            assert!(table.find(&method, path).is_none(), "{method} {path}");
-        }
-    }
 }

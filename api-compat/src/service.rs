@@ -1,46 +1,59 @@
-//! From a request to an answer: version, route, handler, and the headers that every answer has.
+//! From a request to an answer: version, router, and the headers that every answer has.
 //!
-//! Start reading at [`Api`], a service for hyper that can sit behind any listener. A request's future may be dropped at
-//! any await; nothing here changes state. Listening and TLS are shoald's.
+//! Start reading at [`Api`], a service that can sit behind any listener. A request's future may be dropped at any await;
+//! nothing here changes state. Routing is axum's (`router`); listening and TLS are shoald's.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 
+use axum::Router;
+use axum::response::IntoResponse as _;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::header::{CONTENT_LENGTH, HeaderName, SERVER};
-use http::{HeaderValue, Method, Request, Response, StatusCode, request};
-use http_body_util::BodyExt as _;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
-use percent_encoding::percent_decode_str;
+use tower_service::Service;
 use tracing::Instrument as _;
 
 use crate::error::ApiError;
-use crate::extract::{Call, Query, RequestBody};
+use crate::names::Names;
 use crate::reply::{self, Body, BodyError, Reply};
-use crate::route::Table;
+use crate::router::{self, Spoken};
+use crate::routes;
 use crate::state::ApiState;
 use crate::version::{self, MAX_VERSION};
-use crate::{hijack, routes};
 
-/// What all requests share.
+/// What all handlers share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) state: ApiState,
-    pub(crate) table: Table,
     pub(crate) lists: routes::containers::ListCache,
-    headers: CommonHeaders,
-    requests: AtomicU64,
 }
 
 /// The Docker Engine API of one node. Cheap to clone.
+///
+/// It is hyper's service, to be given to a connection with upgrades as it is, and tower's, to be wrapped in layers.
 #[derive(Debug, Clone)]
 pub struct Api {
-    shared: Arc<Shared>,
+    router: Router,
+    edge: Arc<Edge>,
+}
+
+/// What is around the router.
+#[derive(Debug)]
+struct Edge {
+    floor: version::ApiVersion,
+    names: Names,
+    headers: CommonHeaders,
+    requests: AtomicU64,
 }
 
 /// Headers of every answer, errors included.
@@ -81,15 +94,15 @@ impl CommonHeaders {
 impl Api {
     /// The API in front of this node.
     pub fn new(state: ApiState) -> Self {
-        let headers = CommonHeaders::of(&state);
-        let shared = Shared {
-            state,
-            table: Table::new(routes::all()),
-            lists: routes::containers::ListCache::default(),
-            headers,
+        let routes = routes::all();
+        let edge = Edge {
+            floor: state.daemon.min_api_version,
+            names: Names::of(&routes),
+            headers: CommonHeaders::of(&state),
             requests: AtomicU64::new(1),
         };
-        Self { shared: Arc::new(shared) }
+        let shared = Shared { state, lists: routes::containers::ListCache::default() };
+        Self { router: router::build(routes, Arc::new(shared)), edge: Arc::new(edge) }
     }
 
     /// Answers one request. Never fails: what goes wrong is told in the answer.
@@ -98,98 +111,107 @@ impl Api {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BodyError>,
     {
-        let (mut head, body) = request.into_parts();
-        let body = body.map_err(Into::into).boxed_unsync();
-        let id = self.shared.requests.fetch_add(1, Ordering::Relaxed);
         let span = tracing::info_span!(
             "request",
-            request.id = id,
-            request.method = %head.method,
-            request.path = head.uri.path(),
+            request.id = self.edge.requests.fetch_add(1, Ordering::Relaxed),
+            request.method = %request.method(),
+            request.path = request.uri().path(),
         );
-        let upgrade = hijack::wanted(&mut head);
-        let is_head = head.method == Method::HEAD;
-        let answer = self.answer(head, body, upgrade);
-        let mut reply = match AssertUnwindSafe(answer).catch_unwind().instrument(span.clone()).await {
-            Ok(Ok(reply)) => reply,
-            Ok(Err(error)) => {
-                span.in_scope(|| log_failure(&error));
-                reply::failure(&error)
-            }
-            Err(_) => {
-                span.in_scope(|| tracing::error!("a handler panicked"));
-                reply::failure(&ApiError::internal("internal error: the request's handler has panicked"))
-            }
-        };
-        if reply.extensions().get::<reply::Bare>().is_none() {
-            self.shared.headers.add_to(&mut reply);
-        }
-        if is_head && matches!(reply.body(), Body::Empty) {
-            reply.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-        }
+        let answer = AssertUnwindSafe(self.answer(request).instrument(span.clone())).catch_unwind();
+        let mut reply = answer.await.unwrap_or_else(|_| {
+            span.in_scope(|| tracing::error!("a handler panicked"));
+            reply::failure(&ApiError::internal("internal error: the request's handler has panicked"))
+        });
+        self.edge.finish(&mut reply);
         reply
     }
 
-    async fn answer(
-        &self,
-        head: request::Parts,
-        body: RequestBody,
-        upgrade: Option<hyper::upgrade::OnUpgrade>,
-    ) -> Result<Reply, ApiError> {
-        if head.method == Method::OPTIONS {
-            return Ok(reply::empty(StatusCode::OK));
+    async fn answer<B>(&self, mut request: Request<B>) -> Reply
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BodyError>,
+    {
+        if let Err(error) = self.edge.aim(&mut request) {
+            return error.into_response();
         }
-        let path = percent_decode_str(head.uri.path())
-            .decode_utf8()
-            .map_err(|_| ApiError::invalid("the path is not UTF-8"))?;
-        let (asked, path) = version::split_prefix(&path);
-        let Some((route, names)) = self.shared.table.find(&head.method, path) else {
-            return Err(ApiError::page_not_found());
-        };
-        let version = version::negotiate(asked, self.shared.state.daemon.min_api_version)?;
-        if !route.is_in(version) {
-            let needed = route.about.since.unwrap_or_default();
-            let (method, pattern) = (&route.method, route.pattern);
-            return Err(ApiError::invalid(format!(
-                "{method} {pattern} requires minimum API version 1.{needed}"
-            )));
+        match self.router.clone().call(request).await {
+            Ok(reply) => reply,
+            Err(never) => match never {},
         }
-        let call = Call {
-            shared: Arc::clone(&self.shared),
-            version,
-            method: head.method,
-            names: names.into_iter().map(str::to_owned).collect(),
-            query: Query::parse(head.uri.query().unwrap_or_default()).declared_by(&route.about.params),
-            headers: head.headers,
-            body,
-            upgrade,
-        };
-        route.call(call).await
     }
 
-    /// The description of the API in the version 1.`minor`: an OpenAPI 3.1 document, made from the table of operations
+    /// The description of the API in the version 1.`minor`: an OpenAPI 3.1 document, made from the list of operations
     /// and the model types.
     #[cfg(feature = "schema")]
     pub fn describe(minor: u16) -> serde_json::Value {
-        crate::describe::document(&Table::new(routes::all()), version::ApiVersion::v1(minor))
+        crate::describe::document(&routes::all(), version::ApiVersion::v1(minor))
     }
 }
 
-/// Failures of the engine are logged; what the client did wrong is only of interest to who debugs.
-fn log_failure(error: &ApiError) {
-    if error.status().is_server_error() {
-        tracing::error!(error = error.message(), "request failed");
-    } else {
-        tracing::debug!(error = error.message(), "request refused");
+impl Edge {
+    /// Takes the version off the path, and makes every name in it one segment, as the router knows them.
+    fn aim<B>(&self, request: &mut Request<B>) -> Result<(), ApiError> {
+        let (asked, path) = version::split_prefix(request.uri().path());
+        let spoken = Spoken(version::negotiate(asked, self.floor));
+        let folded = self.names.fold(request.method(), path)?;
+        if asked.is_some() || matches!(folded, Cow::Owned(_)) {
+            *request.uri_mut() = with_path(request.uri(), &folded)?;
+        }
+        request.extensions_mut().insert(spoken);
+        Ok(())
+    }
+
+    /// Adds what every answer has, and takes away what axum adds and Docker does not send.
+    fn finish(&self, reply: &mut Reply) {
+        if reply.extensions().get::<reply::Bare>().is_none() {
+            self.headers.add_to(reply);
+        }
+        let status = reply.status();
+        if status == StatusCode::NOT_MODIFIED || status.is_informational() {
+            reply.headers_mut().remove(CONTENT_LENGTH);
+        }
     }
 }
+
+/// The same target with another path.
+fn with_path(uri: &Uri, path: &str) -> Result<Uri, ApiError> {
+    let target = match uri.query() {
+        Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
+        None => PathAndQuery::try_from(path),
+    };
+    let invalid = || ApiError::invalid("the path cannot be read");
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(target.map_err(|_| invalid())?);
+    Uri::from_parts(parts).map_err(|_| invalid())
+}
+
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 impl hyper::service::Service<Request<Incoming>> for Api {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+    type Future = Answer;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<Incoming>) -> Answer {
+        let api = self.clone();
+        Box::pin(async move { Ok(api.handle(request).await) })
+    }
+}
+
+impl<B> Service<Request<B>> for Api
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BodyError>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Answer {
         let api = self.clone();
         Box::pin(async move { Ok(api.handle(request).await) })
     }

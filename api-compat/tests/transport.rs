@@ -60,6 +60,42 @@ async fn unknown_paths_and_methods_are_pages_that_are_not_found() {
 }
 
 #[tokio::test]
+async fn other_methods_of_a_path_are_not_found_either() {
+    let (api, fake) = api();
+    for (method, target) in [
+        ("HEAD", "/info"),
+        ("HEAD", "/v1.41/containers/one/json"),
+        ("GET", "/containers/create"),
+        ("PUT", "/containers/one"),
+        ("TRACE", "/info"),
+        ("PATCH", "/images/json"),
+        ("BREW", "/info"),
+    ] {
+        let answer = ask(&api, method, target).await;
+        assert_eq!(answer.status, 404, "{method} {target}");
+        assert_eq!(answer.headers.get("allow"), None, "{method} {target}");
+    }
+    assert!(fake.calls().is_empty());
+    for target in ["/", "/info", "/v1.41/containers/one/json", "*"] {
+        let answer = ask(&api, "OPTIONS", target).await;
+        assert_eq!((answer.status, answer.body.len()), (200, 0), "{target}");
+        assert_eq!(answer.headers.get("allow"), None, "{target}");
+    }
+}
+
+#[tokio::test]
+async fn answers_that_have_no_body_announce_none() {
+    let (api, fake) = api();
+    fake.fail_next(NodeError::NotModified);
+    let answer = ask(&api, "POST", "/containers/one/stop").await;
+    assert_eq!((answer.status, answer.headers.get("content-length")), (304, None));
+    let answer = ask(&api, "HEAD", "/_ping").await;
+    assert_eq!(answer.header("content-length"), "0");
+    let answer = ask(&api, "GET", "/containers/one/logs?stdout=1").await;
+    assert_eq!((answer.status, answer.headers.get("content-length")), (200, None));
+}
+
+#[tokio::test]
 async fn the_floor_can_be_raised() {
     let (_, fake) = api();
     let daemon = DaemonInfo { min_api_version: ApiVersion::v1(44), ..DaemonInfo::default() };
@@ -146,6 +182,14 @@ async fn names_in_paths_are_decoded() {
     ask(&api, "POST", "/images/quay.io%2Fa%2Fb/tag?repo=x").await;
     ask(&api, "POST", "/images/quay.io/a/b/tag?repo=x").await;
     assert_eq!(fake.calls(), ["tag quay.io/a/b docker.io/library/x:latest"; 2]);
+    ask(&api, "DELETE", "/v1.41/images/quay.io/a/json").await;
+    assert!(fake.calls().pop().unwrap().contains("quay.io/a/json"));
+    ask(&api, "DELETE", "/containers/parent/alias?link=1").await;
+    assert!(fake.calls().pop().unwrap().contains("parent/alias"));
+    let answer = ask(&api, "GET", "/images/%ff/json").await;
+    assert_eq!((answer.status, answer.message().as_str()), (400, "the path is not UTF-8"));
+    let answer = ask(&api, "GET", "/%69nfo").await;
+    assert_eq!(answer.status, 200);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The description of Shoal's API: written to a file, checked against that file, compared with others.
 //!
-//! Start reading at [`document`] and [`generate`]. The description comes from the model types and the table of operations
+//! Start reading at [`document`] and [`generate`]. The description comes from the model types and the list of operations
 //! in api-compat; nothing is written here by hand but `coverage.toml`, which says what is refused or partial and why.
 //! Running commands is xtask's.
 

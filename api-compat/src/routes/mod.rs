@@ -13,8 +13,8 @@ mod volumes;
 
 use crate::route::Route;
 
-/// Every operation, by noun, in the order in which paths are matched.
-pub(crate) fn all() -> Vec<(&'static str, Vec<Route>)> {
+/// Every operation, by noun.
+pub(crate) fn all() -> Vec<Route> {
     let mut nouns = vec![
         ("Container", refused::checkpoint_routes()),
         ("Container", containers::routes()),
@@ -30,5 +30,7 @@ pub(crate) fn all() -> Vec<(&'static str, Vec<Route>)> {
         ("Plugin", refused::plugin_routes()),
     ];
     nouns.extend(swarm::routes());
-    nouns
+    let tagged =
+        |(noun, routes): (&'static str, Vec<Route>)| routes.into_iter().map(move |route| route.tagged(noun));
+    nouns.into_iter().flat_map(tagged).collect()
 }

@@ -88,7 +88,7 @@ pub(crate) fn plugin_routes() -> Vec<Route> {
     ]
 }
 
-/// Checkpoints of containers. They stand before the containers, whose names may contain slashes.
+/// Checkpoints of containers.
 pub(crate) fn checkpoint_routes() -> Vec<Route> {
     let refuse = |route: Route, id, summary| route.about(id, summary).fails(&[501]).refused();
     vec![

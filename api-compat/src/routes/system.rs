@@ -160,5 +160,5 @@ async fn watch(call: Call) -> Outcome {
     let body = events
         .filter(move |event| future::ready(filter.passes(event)))
         .map(move |event| framing.frame(&events::message(&event, version)));
-    Ok(reply::with_type(StatusCode::OK, framing.content_type(), Body::stream(body)))
+    Ok(reply::with_type(StatusCode::OK, framing.content_type(), Body::from_stream(body)))
 }

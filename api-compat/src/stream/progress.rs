@@ -38,7 +38,7 @@ pub(crate) async fn reply(mut progress: ProgressStream, early: EarlyFailure, ver
         };
         encode(&messages)
     });
-    Ok(reply::with_type(StatusCode::OK, JSON, Body::stream(body)))
+    Ok(reply::with_type(StatusCode::OK, JSON, Body::from_stream(body)))
 }
 
 /// Messages as they stand in a body.

@@ -4,7 +4,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use futures_util::TryStreamExt as _;
 use http::{HeaderValue, Method, StatusCode};
 use node_agent::api::ByteStream;
 use node_agent::api::files::{ChangeKind, PathStat, ReplaceKinds, UnpackOptions, UnpackOwnership};
@@ -69,7 +68,7 @@ pub(super) async fn changes(call: Call) -> Outcome {
 
 /// Bytes of the engine as the body of an answer.
 pub(crate) fn bytes_reply(content_type: &'static str, bytes: ByteStream) -> Reply {
-    let body = Body::stream(bytes.map_err(Into::into));
+    let body = Body::from_stream(bytes);
     reply::with_type(StatusCode::OK, HeaderValue::from_static(content_type), body)
 }
 

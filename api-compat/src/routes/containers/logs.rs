@@ -9,7 +9,7 @@ use node_agent::api::streams::LogQuery;
 use super::attach::stream_type;
 use crate::error::ApiError;
 use crate::extract::{Call, parse_unix_time};
-use crate::reply::{self, Body, Outcome};
+use crate::reply::{self, Body, BodyError, Outcome};
 use crate::stream::JsonFraming;
 use crate::stream::logs::{LineHead, LogWriter, as_json, failure_as_json};
 
@@ -23,15 +23,15 @@ pub(super) async fn logs(call: Call) -> Outcome {
             Ok(batch) => as_json(&batch, framing, head),
             Err(error) => failure_as_json(&error.message(), framing),
         });
-        return Ok(reply::with_type(StatusCode::OK, framing.content_type(), Body::stream(body)));
+        return Ok(reply::with_type(StatusCode::OK, framing.content_type(), Body::from_stream(body)));
     }
     let mut writer = LogWriter::new(logs.tty, head);
     let body = logs.batches.map(move |batch| match batch {
-        Ok(batch) => Ok(writer.write(&batch)),
+        Ok(batch) => Ok::<_, BodyError>(writer.write(&batch)),
         Err(error) => Ok(writer.failure(&error.message())),
     });
     let content_type = HeaderValue::from_static(stream_type(logs.tty, call.version));
-    Ok(reply::with_type(StatusCode::OK, content_type, Body::stream(body)))
+    Ok(reply::with_type(StatusCode::OK, content_type, Body::from_stream(body)))
 }
 
 fn query(call: &Call) -> Result<LogQuery, ApiError> {

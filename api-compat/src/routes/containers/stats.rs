@@ -32,7 +32,7 @@ pub(super) async fn stats(call: Call) -> Outcome {
     }
     let body = samples
         .map(move |sample| JsonFraming::Plain.frame(&convert::container_stats::stats(&sample?, version)));
-    Ok(reply::with_type(StatusCode::OK, JSON, Body::stream(body)))
+    Ok(reply::with_type(StatusCode::OK, JSON, Body::from_stream(body)))
 }
 
 pub(super) async fn top(call: Call) -> Outcome {

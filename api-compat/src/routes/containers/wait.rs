@@ -20,7 +20,7 @@ pub(super) async fn wait(call: Call) -> Outcome {
     let condition = condition(&call)?;
     let exit = call.shared.state.node.containers.wait(call.name(), condition).await?;
     let body = stream::once(exit.map(encode));
-    Ok(reply::with_type(StatusCode::OK, JSON, Body::stream(body)))
+    Ok(reply::with_type(StatusCode::OK, JSON, Body::from_stream(body)))
 }
 
 fn condition(call: &Call) -> Result<WaitCondition, ApiError> {
