@@ -4,8 +4,11 @@
 //! Start reading at [`create`] and [`Container`]; the order of events is described in `create.rs` (the caller's side)
 //! and `init.rs` (the container's side). [`cgroup`] and [`seccomp`] are of use on their own and are public for the engine.
 //!
-//! What it deliberately does not do: no threads and no async (it clones, which is safe only in a process with one
-//! thread: the caller guarantees that), no image handling, no networking, no logging, and no mount in the host's
+//! So are [`open_overlay`], [`RootDirectory`] and [`in_private_mount_namespace`], which alone may be called in a process
+//! with threads.
+//!
+//! What it deliberately does not do: no threads that stay and no async (it clones, which is safe only in a process with
+//! one thread: the caller guarantees that), no image handling, no networking, no logging, and no mount in the host's
 //! mount namespace.
 
 mod attach;
@@ -34,6 +37,7 @@ mod mounts;
 mod namespaces;
 mod paths;
 mod plan;
+mod private_mounts;
 mod process;
 mod rootfs;
 pub mod sealed;
@@ -53,3 +57,6 @@ pub use exec::exec;
 pub use executable::NOT_FOUND_IN_PATH;
 pub use lifecycle::{KillScope, clean_up, reap, start_through};
 pub use listener::{listen_at, send_descriptor};
+pub use paths::RootDirectory;
+pub use private_mounts::in_private_mount_namespace;
+pub use rootfs::open_overlay;

@@ -34,9 +34,10 @@ pub(crate) enum MountPoint {
     File,
 }
 
-/// The root directory of a container, as a descriptor.
+/// The root directory of a container, as a descriptor. Whatever the container does to its files meanwhile, no method
+/// leads outside.
 #[derive(Debug)]
-pub(crate) struct RootDirectory {
+pub struct RootDirectory {
     fd: OwnedFd,
 }
 
@@ -44,17 +45,19 @@ pub(crate) struct RootDirectory {
 const MOST_LINKS: u32 = 40;
 
 impl RootDirectory {
-    pub(crate) fn new(fd: OwnedFd) -> Self {
+    /// Takes the descriptor of a directory; one opened with `O_PATH` will do.
+    #[must_use]
+    pub fn new(fd: OwnedFd) -> Self {
         Self { fd }
     }
 
-    /// Opens a path below the root.
-    pub(crate) fn open(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    /// Opens a path below the root. Symbolic links are followed, the last one unless `flags` say otherwise.
+    pub fn open(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
         self.open_with(path, flags, ResolveFlags::empty())
     }
 
     /// Opens a path below the root without following any symbolic link.
-    pub(crate) fn open_without_links(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    pub fn open_without_links(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
         self.open_with(path, flags, ResolveFlags::NO_SYMLINKS)
     }
 
@@ -94,8 +97,8 @@ impl RootDirectory {
         }
     }
 
-    /// Opens a directory, making it and its parents when they are missing.
-    pub(crate) fn make_directories(&self, path: &Path) -> Result<OwnedFd> {
+    /// Opens a directory, making it and its parents when they are missing, with mode 0755 less the umask.
+    pub fn make_directories(&self, path: &Path) -> Result<OwnedFd> {
         self.make_directories_within(path, MOST_LINKS)
     }
 

@@ -1,8 +1,8 @@
 //! The root file system of a container as a detached mount.
 //!
-//! Start reading at [`open`]. Whether it is a directory or an overlay, the result is attached nowhere until the
-//! container's side hangs it into its own mount namespace; nothing shows in the host's mount table and nothing leaks when every
-//! process is killed.
+//! Start reading at [`open`]; [`open_overlay`] is of use on its own. Whether it is a directory or an overlay, the result is
+//! attached nowhere until the container's side hangs it into its own mount namespace; nothing shows in the host's mount
+//! table and nothing leaks when every process is killed.
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,14 +13,13 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
     fsconfig_set_string, fsmount, fsopen, open_tree,
 };
-use rustix::process::{WaitId, WaitIdOptions, waitid};
 
-use crate::channel::{Channel, Failure, Message};
 use crate::container::OverlayRootfs;
 use crate::error::{Context, Result, RuntimeError};
 use crate::mount_options::{Depth, RDONLY};
 use crate::mounts::{DetachedMount, set_propagation};
-use crate::sys::{self, CloneRequest, Cloned, MountAttributes};
+use crate::private_mounts::in_private_mount_namespace;
+use crate::sys::{self, MountAttributes};
 
 /// Where the root comes from, with the spec's own path resolved.
 #[derive(Debug)]
@@ -46,7 +45,12 @@ fn open_directory(path: &Path) -> Result<OwnedFd> {
     Ok(detached.fd)
 }
 
-fn open_overlay(overlay: &OverlayRootfs) -> Result<OwnedFd> {
+/// Mounts an overlay that is attached nowhere and returns its root directory, opened with `O_PATH`. It lasts as long as
+/// the descriptor, or as what is made of it.
+///
+/// Without `upper` it is read-only, and nothing is written to disk when it ends; with it, the kernel syncs the file system
+/// of `upper` at the end. May be called in a process with threads.
+pub fn open_overlay(overlay: &OverlayRootfs) -> Result<OwnedFd> {
     if overlay.lower.is_empty() {
         return Err(RuntimeError::InvalidSpec("an overlay needs at least one lower directory".to_owned()));
     }
@@ -60,7 +64,7 @@ fn open_overlay(overlay: &OverlayRootfs) -> Result<OwnedFd> {
     match open_overlay_by_descriptor(overlay) {
         // Kernels before 6.8 have no `lowerdir+`, and an option longer than 255 bytes cannot be passed otherwise.
         Err(RuntimeError::Step { source, .. }) if source.raw_os_error() == Some(libc::EINVAL) => {
-            open_overlay_by_helper(overlay)
+            open_overlay_by_mounting(overlay)
         }
         other => other,
     }
@@ -94,40 +98,12 @@ fn open_overlay_by_descriptor(overlay: &OverlayRootfs) -> Result<OwnedFd> {
         .step(|| "mount the overlay root file system")
 }
 
-/// Mounts the overlay by mount(2) in the mount namespace of a short-lived child, which passes a detached clone back.
-fn open_overlay_by_helper(overlay: &OverlayRootfs) -> Result<OwnedFd> {
-    let (ours, theirs) = Channel::pair()?;
-    let flags = u64::from(libc::CLONE_NEWNS.unsigned_abs());
-    let request = CloneRequest { flags, cgroup: None };
-    match sys::clone_process(request).step(|| "start the helper that mounts the overlay")? {
-        Cloned::Child => {
-            let sent = match mount_in_own_namespace(overlay) {
-                Ok(root) => theirs.send_with(&Message::Ready, Some(root.as_fd())),
-                Err(error) => theirs.send(&Message::Failed(Failure::from_error(error))),
-            };
-            sys::exit_now(i32::from(sent.is_err()));
-        }
-        Cloned::Parent { pid, pidfd } => {
-            drop(theirs);
-            let answer = ours.receive();
-            let reaped = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
-            let root = match answer? {
-                Some((Message::Ready, Some(root))) => Ok(root),
-                Some((Message::Failed(failure), _)) => Err(failure.into_error()),
-                _ => Err(RuntimeError::Vanished { pid }),
-            };
-            reaped.step(|| "reap the helper that mounts the overlay")?;
-            root
-        }
-    }
+/// Mounts the overlay by mount(2) where only this thread sees it, and makes a detached clone of that.
+fn open_overlay_by_mounting(overlay: &OverlayRootfs) -> Result<OwnedFd> {
+    in_private_mount_namespace(|| mount_and_detach(overlay))
 }
 
-fn mount_in_own_namespace(overlay: &OverlayRootfs) -> Result<OwnedFd> {
-    rustix::mount::mount_change(
-        "/",
-        rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC,
-    )
-    .step(|| "make the helper's mounts private")?;
+fn mount_and_detach(overlay: &OverlayRootfs) -> Result<OwnedFd> {
     let base = common_directory(overlay);
     rustix::process::chdir(&base).step(|| format!("enter {}", base.display()))?;
     let data = legacy_options(overlay, &base);
@@ -202,7 +178,7 @@ fn escape_layer(path: &OsString) -> OsString {
 /// Tells whether the kernel refused an option rather than its value; kept for the tests of the fallback.
 #[cfg(test)]
 pub(crate) fn open_overlay_the_old_way(overlay: &OverlayRootfs) -> Result<OwnedFd> {
-    open_overlay_by_helper(overlay)
+    open_overlay_by_mounting(overlay)
 }
 
 #[cfg(test)]

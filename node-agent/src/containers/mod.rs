@@ -12,6 +12,7 @@
 //! | `lifecycle/`, `restart.rs`, `health/mod.rs` | PURE: the machines |
 //! | `effects.rs`, `launch.rs`, `teardown.rs`, `erase.rs` | doing what they want |
 //! | `record.rs`, `run.rs` | what survives the daemon |
+//! | `mounter.rs` | the kernel behind one of the seams: mounts on the host |
 //! | `view.rs`, `wait.rs` | what everybody may see |
 //!
 //! Rules. Every change of a container runs in its actor; requests wait in the slot's inbox and survive their caller. What
@@ -39,6 +40,7 @@ mod lifecycle;
 mod links;
 mod list;
 mod merge;
+pub mod mounter;
 mod mounts;
 mod names;
 pub(crate) mod paths;
