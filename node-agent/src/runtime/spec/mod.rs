@@ -1,7 +1,7 @@
 //! PURE. The OCI runtime spec of a container.
 //!
-//! Start reading at [`build`]. Groups: `process.rs`, `mounts.rs`, `namespaces.rs`. What comes out is compared with what
-//! Docker makes of the same wishes (`tests.rs`, `golden/`).
+//! Start reading at [`build`]. Groups: `process.rs`, `mounts.rs`, `namespaces.rs`. What comes out has the shape that Docker
+//! gives it; `tests.rs` says which.
 
 pub(crate) mod mounts;
 pub(crate) mod namespaces;
