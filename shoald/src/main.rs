@@ -1,38 +1,68 @@
 //! The one binary of Shoal: the daemon, and everything that it starts.
 //!
-//! Start reading at [`main`], then `daemon.rs`. The helpers (`shim`, `init`, `netd`, `runtime`) are dispatched to before anything
-//! else is touched: they have no threads, no async runtime and few pages of memory of their own.
+//! Start reading at [`main`], then `daemon.rs`. The helpers (`shim`, `init`, `netd`, `runtime`) are dispatched to before
+//! anything else is touched: they have no threads, no async runtime and few pages of memory of their own.
 
 mod check_config;
 mod config;
+mod daemon;
+mod directories;
+mod engine;
+mod identity;
+mod init;
+mod limits;
 mod listen;
+mod parts;
 mod pidfile;
+mod signals;
 mod telemetry;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use config::Invocation;
 
+/// The version of Docker's engine whose behaviour this one has, with our own behind it (semver build metadata): clients
+/// compare it, people read it.
+pub(crate) const VERSION: &str = concat!("29.0.0+shoal.", env!("CARGO_PKG_VERSION"));
+/// The commit that this was built from, when the build was told.
+pub(crate) const COMMIT: &str = match option_env!("SHOAL_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
+
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
-    let _program = arguments.next();
+    let program = arguments.next().unwrap_or_default();
+    if Path::new(&program).file_name().is_some_and(|name| name == "docker-init") {
+        return init::run(arguments);
+    }
     let arguments: Vec<OsString> = arguments.collect();
     let rest = || arguments.iter().skip(1).cloned();
     match arguments.first().and_then(|argument| argument.to_str()) {
+        Some("shim") => node_shim::main(rest()),
+        Some("init") => init::run(rest()),
+        Some("netd") => overlay_net::netd::main(rest()),
+        Some("runtime") => node_runtime::cli::main(rest()),
         Some("check-config") => check_config::run(rest()),
-        _ => run_daemon(arguments),
+        Some("uninstall") => with_command_line(rest(), daemon::uninstall),
+        _ => with_command_line(arguments.into_iter(), daemon::run),
     }
 }
 
-fn run_daemon(arguments: Vec<OsString>) -> ExitCode {
-    match config::read_command_line(arguments.into_iter()) {
+/// Reads the daemon's command line and does what it says, or `act`.
+fn with_command_line(
+    arguments: impl Iterator<Item = OsString>,
+    act: impl FnOnce(&config::CommandLine) -> ExitCode,
+) -> ExitCode {
+    match config::read_command_line(arguments) {
         Ok(Invocation::Help) => {
             say(&config::usage());
             ExitCode::SUCCESS
         }
         Ok(Invocation::Version) => {
-            say(&format!("Shoal version {}, build {}\n", env!("CARGO_PKG_VERSION"), "unknown"));
+            say(&format!("Shoal version {VERSION}, build {COMMIT}\n"));
             ExitCode::SUCCESS
         }
         Ok(Invocation::Validate(line)) => match config::load(&line) {
@@ -42,13 +72,7 @@ fn run_daemon(arguments: Vec<OsString>) -> ExitCode {
             }
             Err(error) => fail(&error),
         },
-        Ok(Invocation::Run(line)) => match config::load(&line) {
-            Ok(config) => {
-                let _ = telemetry::start(&config);
-                ExitCode::SUCCESS
-            }
-            Err(error) => fail(&error),
-        },
+        Ok(Invocation::Run(line)) => act(&line),
         Err(error) => fail(&error),
     }
 }

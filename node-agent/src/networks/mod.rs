@@ -206,6 +206,21 @@ impl NetworkStore {
         }
     }
 
+    /// Removes every trace of networks from the kernel and lets netd end. For the uninstall, when no container runs.
+    pub async fn dismantle(&self) -> Result<(), NodeError> {
+        let host = self.shared.host.clone();
+        run_blocking(move || {
+            let report = host.restore(&overlay_net::Desired::default());
+            for error in &report.errors {
+                tracing::warn!(error = %crate::error::ErrorChain(error), "network could not be removed");
+            }
+            host.remove_firewall()?;
+            host.disconnect_netd();
+            Ok(())
+        })
+        .await?
+    }
+
     /// Finds a network by full id, exact name or unique id prefix, in that order.
     pub fn find(&self, name: &str) -> Result<Network, NodeError> {
         self.with_state(|state| state.find(name).map(|entry| entry.network.clone()))

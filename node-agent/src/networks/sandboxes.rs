@@ -170,7 +170,12 @@ impl ContainerNetworks for NetworkStore {
         }
         let desired = self.desired(&runs);
         let host = self.shared.host.clone();
-        let report = match run_blocking(move || host.restore(&desired)).await {
+        let report = match run_blocking(move || {
+            warn_of_foreign_drops(&host);
+            host.restore(&desired)
+        })
+        .await
+        {
             Ok(report) => report,
             Err(error) => {
                 tracing::error!(error = %error.message(), "networking cannot be restored");
@@ -623,3 +628,15 @@ fn from_net(protocol: NetProtocol) -> Protocol {
         NetProtocol::Sctp => Protocol::Sctp,
     }
 }
+/// Rules of others that drop forwarded packets cut containers off; no rule of ours can let in what they drop.
+fn warn_of_foreign_drops(host: &overlay_net::Host) {
+    match host.foreign_drops() {
+        Ok(chains) if chains.is_empty() => {}
+        Ok(chains) => tracing::warn!(
+            chains = chains.join(", "),
+            "firewall chains of others drop forwarded packets; containers may not reach the network"
+        ),
+        Err(error) => tracing::debug!(error = %crate::error::ErrorChain(&error), "firewall rules of others cannot be read"),
+    }
+}
+

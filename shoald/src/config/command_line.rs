@@ -47,7 +47,7 @@ pub(super) fn read(arguments: impl Iterator<Item = OsString>) -> Result<Invocati
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut line = CommandLine::default();
     loop {
-        let option = match parser.next().map_err(wrong)? {
+        let option = match parser.next().map_err(|error| wrong(&error))? {
             None => break,
             Some(lexopt::Arg::Long(name)) => options::by_flag(name)
                 .ok_or_else(|| ConfigError::CommandLine(format!("unknown flag: --{name}")))?,
@@ -72,7 +72,7 @@ pub(super) fn read(arguments: impl Iterator<Item = OsString>) -> Result<Invocati
     })
 }
 
-fn wrong(error: lexopt::Error) -> ConfigError {
+fn wrong(error: &lexopt::Error) -> ConfigError {
     ConfigError::CommandLine(error.to_string())
 }
 

@@ -15,9 +15,7 @@ use std::path::PathBuf;
 
 pub(crate) use self::command_line::{CommandLine, Invocation};
 pub(crate) use self::settings::Settings;
-pub(crate) use self::typed::{
-    Config, HostAddress, LogFormat, LogLevel, NetworkSettings, RuntimeProgram, TlsMode, TlsSettings,
-};
+pub(crate) use self::typed::{Config, HostAddress, LogFormat, LogLevel, TlsMode, TlsSettings};
 
 /// Where the configuration file is when nobody says otherwise.
 pub(crate) const DEFAULT_CONFIG_FILE: &str = "/etc/shoal/daemon.json";

@@ -263,8 +263,12 @@ mod tests {
             OPTIONS.iter().map(|option| option.key).filter(|key| !key.is_empty()).collect();
         let mut shorts: Vec<_> = OPTIONS.iter().filter_map(|option| option.short).collect();
         let lengths = (flags.len(), keys.len(), shorts.len());
-        (flags.sort_unstable(), keys.sort_unstable(), shorts.sort_unstable());
-        (flags.dedup(), keys.dedup(), shorts.dedup());
+        flags.sort_unstable();
+        keys.sort_unstable();
+        shorts.sort_unstable();
+        flags.dedup();
+        keys.dedup();
+        shorts.dedup();
         assert_eq!((flags.len(), keys.len(), shorts.len()), lengths);
     }
 

@@ -58,6 +58,18 @@ impl Settings {
         Ok(settings)
     }
 
+    /// These settings, with what `wanted` says about every option that may change while the daemon runs.
+    pub(super) fn reloaded(&self, wanted: &Self) -> Self {
+        let mut values = self.values.clone();
+        for option in OPTIONS.iter().filter(|option| option.reloads) {
+            match wanted.values.get(option.name()) {
+                Some(value) => values.insert(option.name(), value.clone()),
+                None => values.remove(option.name()),
+            };
+        }
+        Self { values }
+    }
+
     /// Options that were set although they mean nothing here, with the reason.
     pub(super) fn ignored(&self) -> Vec<(&'static str, &'static str)> {
         OPTIONS

@@ -42,7 +42,7 @@ pub(crate) struct Config {
     /// Whether experimental features are on.
     pub(crate) experimental: bool,
     /// Oldest API version that is served.
-    pub(crate) min_api_version: (u32, u32),
+    pub(crate) min_api_version: (u16, u16),
     /// Labels of the daemon.
     pub(crate) labels: Vec<String>,
     /// Feature switches.
@@ -55,6 +55,8 @@ pub(crate) struct Config {
     pub(crate) network: NetworkSettings,
     /// Registries.
     pub(crate) registries: RegistrySettings,
+    /// What all of this was made of.
+    settings: Settings,
     /// What was set although it means nothing here, with the reason.
     pub(crate) ignored: Vec<(&'static str, &'static str)>,
 }
@@ -227,6 +229,11 @@ pub(crate) enum LogFormat {
 }
 
 impl Config {
+    /// This configuration with what another one says about everything that may change while the daemon runs.
+    pub(crate) fn reloaded(&self, wanted: &Self) -> Result<Self, ConfigError> {
+        Self::from_settings(&self.settings.reloaded(&wanted.settings), self.file.clone())
+    }
+
     /// Makes sense of settings.
     pub(super) fn from_settings(settings: &Settings, file: PathBuf) -> Result<Self, ConfigError> {
         let debug = settings.bool("debug").unwrap_or(false);
@@ -257,6 +264,7 @@ impl Config {
             network: network_settings(settings)?,
             registries: registry_settings(settings)?,
             ignored: settings.ignored(),
+            settings: settings.clone(),
         })
     }
 }
@@ -339,9 +347,9 @@ fn log_level(settings: &Settings) -> Result<LogLevel, ConfigError> {
 }
 
 /// Oldest version that Shoal can speak; also the default, so that old clients keep working.
-const OLDEST_API_VERSION: (u32, u32) = (1, 24);
+const OLDEST_API_VERSION: (u16, u16) = (1, 24);
 
-fn min_api_version(settings: &Settings) -> Result<(u32, u32), ConfigError> {
+fn min_api_version(settings: &Settings) -> Result<(u16, u16), ConfigError> {
     let from_environment = std::env::var("DOCKER_MIN_API_VERSION").ok();
     let Some(text) = settings.text("min-api-version").map(str::to_owned).or(from_environment) else {
         return Ok(OLDEST_API_VERSION);

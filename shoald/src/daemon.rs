@@ -1,0 +1,197 @@
+//! The daemon's life: make every part, find what the last daemon left, serve, and go without taking a container along.
+//!
+//! Start reading at [`run`]; `engine.rs` is where the parts are made and joined. Order: one process per pidfile, listeners
+//! bound (clients wait in the kernel's queue), engine opened, containers found again, requests answered, readiness told.
+//! At the end the same backwards. What happens meanwhile is told by signals (`signals.rs`).
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use api_compat::Api;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{CommandLine, Config};
+use crate::engine::{Engine, StartError};
+use crate::listen::{self, Listener};
+use crate::pidfile::Pidfile;
+use crate::signals::{Signal, Signals};
+use crate::telemetry::{self, LevelHandle};
+use crate::{config, directories, fail, limits};
+
+/// How long requests under way may take to end when the daemon goes. Those that a client follows do not end by themselves.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// How many signals it takes to go at once, as dockerd has it.
+const N_IMPATIENT_SIGNALS: u32 = 3;
+
+/// Runs the daemon until it is told to end.
+pub(crate) fn run(line: &CommandLine) -> ExitCode {
+    let config = match config::load(line) {
+        Ok(config) => config,
+        Err(error) => return fail(&error),
+    };
+    let level = telemetry::start(&config);
+    for (key, reason) in &config.ignored {
+        tracing::warn!(option = key, reason, "option has no effect");
+    }
+    limits::raise_descriptors();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("shoald").build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("failed to start daemon: {error}")),
+    };
+    let outcome = runtime.block_on(live(line, config, &level));
+    // Blocking work that still runs (a layer being unpacked) is cut off here and taken up at the next boot.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("failed to start daemon: {}", chain(&error))),
+    }
+}
+
+async fn live(line: &CommandLine, config: Config, level: &LevelHandle) -> Result<(), StartError> {
+    let mut signals = Signals::watch()?;
+    directories::prepare(&config)?;
+    let _pidfile = Pidfile::create(&config.pidfile)?;
+    let listeners = listen::bind(&config).await?;
+    let engine = Engine::open(&config, &listeners).await?;
+    let background = TaskTracker::new();
+    let stop = CancellationToken::new();
+    engine.spawn_keepers(&background, &stop);
+    let connections = TaskTracker::new();
+    for listener in listeners {
+        tracing::info!(listener = listener.name(), "API listens");
+        serve(listener, engine.api(), &background, &connections, &stop);
+    }
+    // Fails when nobody supervises us.
+    let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
+    tracing::info!("daemon has started");
+    attend(&mut signals, line, config, level, &engine).await;
+
+    let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
+    stop.cancel();
+    background.close();
+    connections.close();
+    let farewell = async {
+        engine.close().await;
+        if tokio::time::timeout(FAREWELL, connections.wait()).await.is_err() {
+            tracing::debug!(connections = connections.len(), "leaving clients that are still connected");
+        }
+        background.wait().await;
+    };
+    tokio::select! {
+        () = farewell => {}
+        () = impatience(&mut signals) => tracing::warn!("forcing shutdown"),
+    }
+    tracing::info!("daemon has ended; containers go on");
+    Ok(())
+}
+
+fn serve(
+    listener: Listener,
+    api: Api,
+    background: &TaskTracker,
+    connections: &TaskTracker,
+    stop: &CancellationToken,
+) {
+    background.spawn(listener.serve(api, connections.clone(), stop.clone()));
+}
+
+/// Does what signals say until one of them says to end.
+async fn attend(
+    signals: &mut Signals,
+    line: &CommandLine,
+    mut config: Config,
+    level: &LevelHandle,
+    engine: &Engine,
+) {
+    loop {
+        match signals.next().await {
+            Signal::End => return,
+            Signal::Reload => {
+                let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Reloading]);
+                config = reload(line, config, level, engine);
+                let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
+            }
+            Signal::Report => engine.report(),
+        }
+    }
+}
+
+/// Reads the configuration again and applies what may change while the daemon runs: all of it or, when something is
+/// wrong, nothing.
+fn reload(line: &CommandLine, current: Config, level: &LevelHandle, engine: &Engine) -> Config {
+    let wanted = config::load(line).and_then(|wanted| current.reloaded(&wanted));
+    let applied = wanted.map_err(|error| error.to_string()).and_then(|next| {
+        engine.reconfigure(&next)?;
+        level.apply(&next);
+        Ok(next)
+    });
+    match applied {
+        Ok(next) => {
+            tracing::info!("configuration reloaded");
+            next
+        }
+        Err(error) => {
+            tracing::error!(%error, "configuration is not reloaded");
+            current
+        }
+    }
+}
+
+async fn impatience(signals: &mut Signals) {
+    // The first one has brought us here.
+    let mut n_signals = 1;
+    while n_signals < N_IMPATIENT_SIGNALS {
+        if signals.next().await == Signal::End {
+            n_signals += 1;
+        }
+    }
+}
+
+/// Removes every container, network and rule, and then the state itself. No daemon may run on it.
+pub(crate) fn uninstall(line: &CommandLine) -> ExitCode {
+    let config = match config::load(line) {
+        Ok(config) => config,
+        Err(error) => return fail(&error),
+    };
+    let _ = telemetry::start(&config);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(remove_everything(&config)),
+        Err(error) => return fail(&error),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("failed to uninstall: {}", chain(&error))),
+    }
+}
+
+async fn remove_everything(config: &Config) -> Result<(), StartError> {
+    directories::prepare(config)?;
+    let _pidfile = Pidfile::create(&config.pidfile)?;
+    let engine = Engine::open(config, &[]).await?;
+    engine.remove_everything().await?;
+    drop(engine);
+    for path in [config.exec_root.as_path(), config.data_root.as_path()] {
+        directories::remove(path).map_err(|source| removed(path, source))?;
+    }
+    Ok(())
+}
+
+fn removed(path: &Path, source: std::io::Error) -> StartError {
+    StartError::Directory { path: path.to_owned(), source }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}

@@ -1,0 +1,225 @@
+//! The composition: every part of the daemon is made here and handed to those that use it.
+//!
+//! Start reading at [`Engine::open`], from top to bottom. No part knows another but through the ports it was given.
+//!
+//! ```text
+//! store ── images ─┐
+//!       ── volumes ┼─ containers ── ports ── API
+//!       ── networks┘       │
+//! events ──────────────────┴─ shims (processes of their own)
+//! ```
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use api_compat::{Api, ApiState, ApiVersion, DaemonInfo};
+use manager::NotAMember;
+use node_agent::NodeError;
+use node_agent::api::Node;
+use node_agent::api::containers::{
+    ContainerViews as _, Containers as _, ListQuery, OfRunning, OfVolumes, RemoveOptions,
+};
+use node_agent::boot;
+use node_agent::containers::Engine as Containers;
+use node_agent::containers::host::Host;
+use node_agent::containers::mounter::KernelMounts;
+use node_agent::containers::ports::Seams;
+use node_agent::events::EventLog;
+use node_agent::images::{ImageSettings, ImageStore};
+use node_agent::networks::{NetworkPort, NetworkStore};
+use node_agent::shim_client::{ProcessShims, ShimProgram};
+use node_agent::store::{Store, StoreError};
+use node_agent::system::{Counted, NodeSystem};
+use node_agent::volumes::VolumeStore;
+use shoal_types::Platform;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::identity;
+use crate::listen::{ListenError, Listener};
+use crate::parts::files::NoFiles;
+use crate::parts::{
+    containers::engine_config, networks::network_config, registries::registry_config, system,
+};
+use crate::pidfile::PidfileError;
+
+/// Why the daemon cannot start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// Another one runs.
+    #[error(transparent)]
+    Pidfile(#[from] PidfileError),
+    /// No place to listen.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// A directory cannot be used.
+    #[error("use {}", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the kernel says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Signals cannot be handled.
+    #[error("handle signals")]
+    Signals(#[from] std::io::Error),
+    /// The state cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A part cannot start.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// Settings of registries make no sense.
+    #[error(transparent)]
+    Registries(#[from] registry_client::ConfigError),
+    /// Work was cut off.
+    #[error("work was cut off")]
+    Interrupted(#[from] tokio::task::JoinError),
+}
+
+/// The running engine, behind its API.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    identity: String,
+    containers: Containers,
+    images: ImageStore,
+    networks: NetworkStore,
+    system: NodeSystem,
+    api: Api,
+}
+
+impl Engine {
+    /// Opens the state, finds again what runs, and starts what shall run.
+    pub(crate) async fn open(config: &Config, listeners: &[Listener]) -> Result<Self, StartError> {
+        let identity = identity::read_or_make(&config.data_root)
+            .map_err(|source| StartError::Directory { path: config.data_root.clone(), source })?;
+        let path = config.data_root.join("db/engine.redb");
+        let store = tokio::task::spawn_blocking(move || Store::open(&path)).await??;
+        let events = EventLog::new();
+
+        let image_settings = ImageSettings {
+            data_root: config.data_root.clone(),
+            registries: registry_config(config)?,
+            platform: Platform::host(),
+        };
+        let images = ImageStore::open(image_settings, store.clone(), events.clone()).await?;
+        let volumes = {
+            let (store, events) = (store.clone(), events.clone());
+            let (root, subpaths) = (config.data_root.join("volumes"), config.exec_root.join("subpaths"));
+            tokio::task::spawn_blocking(move || VolumeStore::open(store, events, root, subpaths)).await??
+        };
+        let networks = {
+            let (store, events) = (store.clone(), events.clone());
+            let wanted = network_config(config, &identity);
+            tokio::task::spawn_blocking(move || NetworkStore::open(store, events, wanted)).await??
+        };
+        let seams = Seams {
+            store,
+            events: events.clone(),
+            shims: Arc::new(ProcessShims::new(ShimProgram::own_executable())),
+            images: Arc::new(images.clone()),
+            networks: Arc::new(networks.clone()),
+            volumes: Arc::new(volumes.clone()),
+            mounter: Arc::new(KernelMounts),
+        };
+        let containers = Containers::new(seams, engine_config(config), Host::read());
+        boot::boot(&containers).await?;
+
+        let counted = Counted {
+            views: Arc::new(containers.clone()),
+            images: Arc::new(images.clone()),
+            volumes: Arc::new(volumes.clone()),
+            events: Arc::new(events.clone()),
+        };
+        let settings = system::settings(config, &identity, listeners);
+        let system = NodeSystem::new(settings, counted, images.registries().clone());
+        let node = Node {
+            containers: Arc::new(containers.clone()),
+            views: Arc::new(containers.clone()),
+            streams: Arc::new(containers.clone()),
+            files: Arc::new(NoFiles),
+            execs: Arc::new(containers.clone()),
+            images: Arc::new(images.clone()),
+            transfers: Arc::new(images.clone()),
+            networks: Arc::new(NetworkPort {
+                networks: networks.clone(),
+                connections: Arc::new(containers.clone()),
+            }),
+            volumes: Arc::new(volumes),
+            system: Arc::new(system.clone()),
+            events: Arc::new(events),
+        };
+        let api = Api::new(ApiState { node, cluster: NotAMember::bundle(), daemon: daemon_info(config) });
+        Ok(Self { identity, containers, images, networks, system, api })
+    }
+
+    /// What answers requests.
+    pub(crate) fn api(&self) -> Api {
+        self.api.clone()
+    }
+
+    /// Starts what watches over the engine's helpers until `stop`.
+    pub(crate) fn spawn_keepers(&self, background: &TaskTracker, stop: &CancellationToken) {
+        let (networks, stop) = (self.networks.clone(), stop.clone());
+        background.spawn(async move {
+            tokio::select! {
+                () = networks.watch_netd() => {}
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+
+    /// Takes other settings. Containers that run keep what they were started with. Fails without having changed anything.
+    pub(crate) fn reconfigure(&self, config: &Config) -> Result<(), String> {
+        let registries = registry_config(config).map_err(|error| error.to_string())?;
+        self.images.registries().reload(registries).map_err(|error| error.to_string())?;
+        self.containers.reconfigure(engine_config(config));
+        self.system.replace_settings(system::settings(config, &self.identity, &[]));
+        Ok(())
+    }
+
+    /// Says in the log how the daemon is.
+    pub(crate) fn report(&self) {
+        let metrics = tokio::runtime::Handle::current().metrics();
+        tracing::info!(
+            tasks = metrics.num_alive_tasks(),
+            workers = metrics.num_workers(),
+            queue = metrics.global_queue_depth(),
+            "daemon is alive"
+        );
+    }
+
+    /// Removes every container with its volumes, every network and every rule.
+    pub(crate) async fn remove_everything(&self) -> Result<(), StartError> {
+        let all = ListQuery { all: true, ..ListQuery::default() };
+        for listed in self.containers.list(all).await? {
+            let options = RemoveOptions {
+                running: OfRunning::Kill,
+                volumes: OfVolumes::RemoveAnonymous,
+                ..RemoveOptions::default()
+            };
+            self.containers.remove(&listed.view.id.to_string(), options).await?;
+        }
+        self.networks.dismantle().await?;
+        Ok(())
+    }
+
+    /// Ends the engine's tasks. Containers go on.
+    pub(crate) async fn close(&self) {
+        self.containers.close().await;
+    }
+}
+
+/// What the daemon says of itself.
+fn daemon_info(config: &Config) -> DaemonInfo {
+    DaemonInfo {
+        version: crate::VERSION.to_owned(),
+        commit: crate::COMMIT.to_owned(),
+        experimental: config.experimental,
+        debug: config.debug,
+        min_api_version: ApiVersion::new(config.min_api_version.0, config.min_api_version.1),
+        ..DaemonInfo::default()
+    }
+}
