@@ -303,7 +303,7 @@ impl Shim {
         }
         let Shutdown::Asked(reply) = self.shutdown else { return };
         if !self.commands.is_idle() {
-            return;
+            return self.commands.hurry();
         }
         match self.life {
             Life::Creating | Life::Starting { .. } | Life::Ending { .. } => {}

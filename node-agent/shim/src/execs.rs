@@ -137,8 +137,9 @@ impl Shim {
         if !matches!(self.life, Life::Running { .. }) {
             return Err(wrong_phase(&self.life.phase(), "run a process in it"));
         }
-        if self.life.is_paused() {
-            // Whatever entered the frozen cgroup would stop there, the runtime with it.
+        // Also when somebody else has frozen it: whatever entered the cgroup would stop there, the runtime with it.
+        let is_frozen = self.cgroup.as_ref().and_then(|cgroup| cgroup.is_frozen().ok()).unwrap_or(false);
+        if is_frozen || self.life.is_paused() {
             return Err(Failure::new(
                 FailureKind::WrongPhase,
                 "cannot run a process in it: the container is paused",

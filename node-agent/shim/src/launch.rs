@@ -24,7 +24,8 @@ pub struct Launch {
     pub stdin: StdinMode,
     /// Where output is stored.
     pub log: LogConfig,
-    /// The wish for the shim's own `oom_score_adj`; a kernel that refuses it is no failure.
+    /// The wish for the shim's own `oom_score_adj`; a kernel that refuses it is no failure. Processes inherit it, so that
+    /// the container's `config.json` should name a score of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oom_score_adj: Option<i32>,
 }

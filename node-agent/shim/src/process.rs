@@ -34,7 +34,7 @@ const BUFFER_LEN: usize = 128 * 1024;
 /// How long after the last event memory is given back. Long enough not to do it between the lines of a busy process.
 const TRIM_DELAY: Duration = Duration::from_millis(200);
 
-/// How long to wait before accepting again after the process had run out of descriptors.
+/// How long to wait before accepting again after it had failed.
 const ACCEPT_DELAY: Duration = Duration::from_secs(1);
 
 /// Everything that a shim knows.
@@ -56,7 +56,7 @@ pub(crate) struct Shim {
     pub(crate) next_session: u32,
     signals: OwnedFd,
     listener: UnixListener,
-    /// While the listener is not watched, because there are no descriptors left: when to try again.
+    /// While the listener is not watched, because accepting has failed: when to try again.
     accept_again: Option<Instant>,
     greetings: BTreeMap<ConnectionId, Greeting>,
     next_connection: u32,
@@ -182,8 +182,12 @@ impl Shim {
 
     fn patience(&self, is_swollen: bool) -> Patience {
         let sessions = self.execs.iter().filter_map(|exec| exec.session()).chain([&self.init]);
-        let deadline =
-            sessions.filter_map(Session::deadline).chain(self.accept_again).chain(self.oom.deadline()).min();
+        let deadline = sessions
+            .filter_map(Session::deadline)
+            .chain(self.accept_again)
+            .chain(self.oom.deadline())
+            .chain(self.commands.deadline())
+            .min();
         let until_deadline = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         match (until_deadline, is_swollen) {
             (Some(duration), true) => Patience::Until(duration.min(TRIM_DELAY)),
@@ -218,17 +222,20 @@ impl Shim {
             match self.listener.accept() {
                 Ok((socket, _)) if socket::is_same_user(&socket) => self.greet(socket),
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
-                    report(&format!("cannot accept a connection: {error}"));
-                    self.poller.remove(&self.listener);
-                    self.accept_again = Some(Instant::now() + ACCEPT_DELAY);
-                    return;
-                }
-                // The client has gone meanwhile, or memory is short; what is still to accept is told again.
-                Err(_) => return,
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return,
+                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                    _ => return self.pause_accepting(&error),
+                },
             }
         }
+    }
+
+    /// There are no descriptors or no memory left. The connection stays where it is, and would be told of for ever.
+    fn pause_accepting(&mut self, error: &io::Error) {
+        report(&format!("cannot accept a connection: {error}"));
+        self.poller.remove(&self.listener);
+        self.accept_again = Some(Instant::now() + ACCEPT_DELAY);
     }
 
     fn greet(&mut self, socket: UnixStream) {

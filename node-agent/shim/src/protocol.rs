@@ -365,7 +365,8 @@ pub enum Phase {
         /// When the program was started.
         started_at: Timestamp,
     },
-    /// The create or the start failed; nothing of the container is left but the runtime's state.
+    /// The create or the start failed; nothing of the container is left but the runtime's state. [`EXIT_FILE`] holds
+    /// the exit code that such a failure gives a container.
     Failed(Failure),
     /// The init process has ended.
     Exited(ExitRecord),

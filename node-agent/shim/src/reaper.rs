@@ -4,6 +4,8 @@
 //! parent has gone, and collects them all. A process may end before the command that made it: its exit then waits in
 //! [`Commands`] until it is known whose it is.
 
+use std::time::{Duration, Instant};
+
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, WaitStatus};
 use shoal_types::ExecId;
@@ -14,6 +16,10 @@ use crate::protocol::Failure;
 use crate::requests::ReplyTo;
 use crate::runtime::NewProcess;
 use crate::runtime::command_line::RunningCommand;
+use crate::sys;
+
+/// How long a runtime command may go on when the shim is asked to end.
+const HURRY_TIME: Duration = Duration::from_secs(5);
 
 /// What a runtime command is run for.
 #[derive(Debug)]
@@ -30,6 +36,8 @@ pub(crate) struct Commands {
     running: Vec<(RunningCommand, Errand)>,
     /// Children that ended while a command was at work and that nobody knows, or that cannot be told of yet.
     early_exits: Vec<(Pid, WaitStatus)>,
+    /// When they are killed: somebody waits for the end.
+    deadline: Option<Instant>,
 }
 
 impl Commands {
@@ -42,9 +50,32 @@ impl Commands {
         self.running.is_empty()
     }
 
+    /// When the commands run out of time, if they have to hurry.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Lets the commands finish, but not for ever: one that hangs is killed. To be called again at the deadline.
+    pub(crate) fn hurry(&mut self) {
+        let now = Instant::now();
+        let deadline = *self.deadline.get_or_insert(now + HURRY_TIME);
+        if deadline > now {
+            return;
+        }
+        self.deadline = Some(now + HURRY_TIME);
+        for (command, _) in &self.running {
+            // It is reaped like one that ended by itself, and fails.
+            let _ = sys::send_signal(command.pid(), libc::SIGKILL);
+        }
+    }
+
     fn take(&mut self, pid: Pid) -> Option<(RunningCommand, Errand)> {
         let position = self.running.iter().position(|(command, _)| command.pid() == pid)?;
-        Some(self.running.remove(position))
+        let taken = self.running.remove(position);
+        if self.running.is_empty() {
+            self.deadline = None;
+        }
+        Some(taken)
     }
 
     fn take_early_exit(&mut self, pid: Pid) -> Option<WaitStatus> {

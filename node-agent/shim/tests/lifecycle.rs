@@ -5,10 +5,10 @@ use std::path::Path;
 
 use node_shim::protocol::{
     Answer, Call, EXIT_FILE, Event, ExitRecord, FailureKind, INIT_PID_FILE, KillScope, Phase, ProcessRecord,
-    SOCKET_FILE, StdinMode,
+    RuntimeChoice, SOCKET_FILE, StdinMode,
 };
 
-use crate::support::{Container, Runtime, under_every_runtime, wait_until};
+use crate::support::{Container, Machine, Runtime, is_privileged, under_every_runtime, wait_until};
 
 fn exit_on_disk(container: &Container) -> ExitRecord {
     serde_json::from_slice(&fs::read(container.bundle.join(EXIT_FILE)).unwrap()).unwrap()
@@ -251,4 +251,24 @@ fn every_process_can_be_signalled_at_once() {
         assert_eq!(daemon.exit().code, 21);
         assert_eq!(container.logged_text("stdout"), "ready\nchild\n");
     });
+}
+
+#[test]
+fn a_runtime_that_hangs_does_not_keep_the_shim_from_ending() {
+    if !is_privileged() {
+        return;
+    }
+    let machine = Machine::new();
+    let mut container = machine.container(Runtime::Runc, "exit 0");
+    let program = machine.path("hangs");
+    fs::write(&program, "#!/bin/sh\ncase \" $* \" in *' create '*) exec sleep 1000;; esac\n").unwrap();
+    fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let root = machine.path("runtime");
+    container.launch.runtime = RuntimeChoice::CommandLine { program, arguments: Vec::new(), root };
+    let mut daemon = container.spawn();
+    daemon.send(Call::Create);
+    daemon.send(Call::Shutdown);
+    wait_until("the create has failed", || matches!(daemon.event(), Event::Phase(Phase::Failed(_))));
+    drop(daemon);
+    container.expect_shim_to_end();
 }
