@@ -86,6 +86,7 @@ fn measure_log(machine: &Machine, runtime: Runtime, kind: LineKind) {
 /// Reads a log back as `docker logs` does: every entry into a frame.
 fn measure_reading(container: &Container, kind: LineKind) {
     let begin = Instant::now();
+    let cpu_before = cpu_time(std::process::id());
     let mut reader = LogReader::open(&container.launch.log, LogQuery::default()).unwrap().unwrap();
     let mut frames = Vec::with_capacity(64 * 1024);
     let mut n_bytes = 0;
@@ -103,7 +104,10 @@ fn measure_reading(container: &Container, kind: LineKind) {
         }
     }
     let rate = OUTPUT_LEN as f64 / 1e6 / begin.elapsed().as_secs_f64();
-    println!("reading back, {kind:?} lines: {rate:.0} MB/s of output, {n_bytes} bytes of frames");
+    let cpu = (cpu_time(std::process::id()) - cpu_before).as_millis();
+    println!(
+        "reading back, {kind:?} lines: {rate:.0} MB/s of output, {cpu} ms of processor time, {n_bytes} bytes of frames"
+    );
 }
 
 fn measure_attach(machine: &Machine, runtime: Runtime) {
