@@ -81,6 +81,21 @@ impl Node {
         self.images.remove(name, RemoveImage { force, ..RemoveImage::default() }).await
     }
 
+    /// A prune leaves nothing. Work that was cancelled may still be finishing its last step, so it is repeated a while.
+    async fn assert_nothing_left(&self) {
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        loop {
+            self.images.shared.collect_all().await.unwrap();
+            let is_clean = self.images.shared.content.list().unwrap().is_empty()
+                && self.images.shared.snapshots.list().is_empty()
+                && self.names_in("content/ingest").is_empty();
+            if is_clean || std::time::Instant::now() > deadline {
+                return self.assert_empty();
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Nothing of any image is on disk or in the tables.
     fn assert_empty(&self) {
         let blobs = self.images.shared.content.list().unwrap();

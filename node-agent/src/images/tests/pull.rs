@@ -74,8 +74,7 @@ async fn wrong_bytes_are_told_and_leave_nothing() {
     let node = Node::new().await;
     let error = node.pull(&reference).await.unwrap_err();
     assert!(error.message().contains("filesystem layer verification failed"), "{}", error.message());
-    node.images.shared.collect_all().await.unwrap();
-    node.assert_empty();
+    node.assert_nothing_left().await;
 }
 
 #[tokio::test]
@@ -87,8 +86,7 @@ async fn a_layer_that_is_not_what_the_config_says_is_refused_and_leaves_nothing(
     let error = node.pull(&reference).await.unwrap_err();
     assert!(error.message().contains("wrong diff id"), "{}", error.message());
     assert!(node.images.shared.content.size(image.layer_descriptors()[0].digest).is_none());
-    node.images.shared.collect_all().await.unwrap();
-    node.assert_empty();
+    node.assert_nothing_left().await;
 }
 
 #[tokio::test]
@@ -100,8 +98,7 @@ async fn a_hostile_layer_is_refused_and_leaves_nothing() {
     assert!(error.message().contains("leads out of the archive"), "{}", error.message());
     assert_eq!(error.kind(), shoal_types::ErrorKind::InvalidArgument);
     assert!(!node.dir.path().join("escaped").exists());
-    node.images.shared.collect_all().await.unwrap();
-    node.assert_empty();
+    node.assert_nothing_left().await;
 }
 
 #[tokio::test]
