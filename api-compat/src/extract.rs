@@ -127,15 +127,18 @@ impl Call {
         })
     }
 
-    /// Reads the whole body, at most so many bytes.
+    /// Reads the whole body, at most so many bytes. One that is announced to be longer is not read at all.
     async fn bytes(&mut self, limit: usize) -> Result<Bytes, ApiError> {
+        let too_large =
+            || ApiError::invalid(format!("request body too large: at most {limit} bytes are read"));
+        if self.content_length().is_some_and(|length| length > limit as u64) {
+            return Err(too_large());
+        }
         let body = std::mem::take(&mut self.body);
         let collecting: Collected = Box::pin(Limited::new(body, limit).collect());
         match collecting.await {
             Ok(collected) => Ok(collected.to_bytes()),
-            Err(error) if error.is::<LengthLimitError>() => {
-                Err(ApiError::invalid(format!("request body too large: at most {limit} bytes are read")))
-            }
+            Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
             Err(error) => Err(ApiError::invalid(format!("read the request body: {error}"))),
         }
     }

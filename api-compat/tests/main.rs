@@ -8,4 +8,5 @@ mod hijack;
 mod hostile;
 mod nouns;
 mod objects;
+mod operations;
 mod transport;

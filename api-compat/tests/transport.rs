@@ -177,6 +177,35 @@ async fn bodies_that_are_no_json_are_told_in_gos_words() {
 }
 
 #[tokio::test]
+async fn bodies_beyond_bounds_are_refused_and_change_nothing() {
+    const LIMIT: usize = 8 << 20;
+    let (api, fake) = api();
+    let too_large = format!("request body too large: at most {LIMIT} bytes are read");
+    for target in
+        ["/containers/create", "/networks/create", "/volumes/create", "/containers/one/update", "/auth"]
+    {
+        let post =
+            || Request::builder().method("POST").uri(target).header("content-type", "application/json");
+        let announced = post().header("content-length", LIMIT + 1).body(Full::from("{}")).unwrap();
+        let answer = send(&api, announced).await;
+        assert_eq!((answer.status, answer.message()), (400, too_large.clone()), "{target}");
+        let chunked =
+            post().header("transfer-encoding", "chunked").body(Full::from(vec![b' '; LIMIT + 1])).unwrap();
+        let answer = send(&api, chunked).await;
+        assert_eq!((answer.status, answer.message()), (400, too_large.clone()), "{target}");
+        let nested = vec![b'['; 1 << 20];
+        let nested = post().header("content-length", nested.len()).body(Full::from(nested)).unwrap();
+        let answer = send(&api, nested).await;
+        assert_eq!(
+            (answer.status, answer.message().as_str()),
+            (400, "invalid JSON: exceeded max depth"),
+            "{target}"
+        );
+    }
+    assert!(fake.calls().is_empty());
+}
+
+#[tokio::test]
 async fn names_in_paths_are_decoded() {
     let (api, fake) = api();
     ask(&api, "POST", "/images/quay.io%2Fa%2Fb/tag?repo=x").await;
