@@ -3,6 +3,7 @@
 //! Start reading at [`Bundle::open`]. Names of the files are in `protocol.rs`. All paths are relative to the current
 //! directory, which is the bundle: it stays reachable whatever happens to the path by which it was named.
 
+use std::cell::OnceCell;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
@@ -107,7 +108,7 @@ pub(crate) struct Bundle {
     /// Absolute, for runtimes and messages.
     pub(crate) path: PathBuf,
     pub(crate) launch: Launch,
-    pub(crate) config: Config,
+    config: OnceCell<Config>,
     /// Locked for as long as this process lives.
     _pid_file: File,
 }
@@ -127,8 +128,19 @@ impl Bundle {
         if launch.version > PROTOCOL_VERSION {
             return Err(ProcessError::Newer { found: launch.version });
         }
+        Ok(Self { path, launch, config: OnceCell::new(), _pid_file: pid_file })
+    }
+
+    /// Reads the OCI spec, which the engine may write after the shim has started. Called when the container is made,
+    /// again only after a failure.
+    pub(crate) fn read_config(&self) -> Result<&Config, ProcessError> {
         let config = read_json(CONFIG_FILE)?;
-        Ok(Self { path, launch, config, _pid_file: pid_file })
+        Ok(self.config.get_or_init(|| config))
+    }
+
+    /// What dies with the init process.
+    pub(crate) fn pid_namespace(&self) -> PidNamespace {
+        self.config.get().map_or(PidNamespace::Private, Config::pid_namespace)
     }
 
     /// Removes what only makes sense while a shim lives, so that the directory can serve another run.

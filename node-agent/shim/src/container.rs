@@ -138,7 +138,9 @@ impl Shim {
         let log = LogWriter::open(&self.bundle.launch.log)
             .map_err(|error| internal("open the container's log", error))?;
         self.init.set_log(log);
-        match self.bundle.config.console() {
+        let config =
+            self.bundle.read_config().map_err(|error| internal("read what the container shall be", error))?;
+        match config.console() {
             Console::None => {
                 let stdin = self.bundle.launch.stdin != StdinMode::Closed;
                 let plan = Plan { stdin, stdout: true, stderr: true };
@@ -244,7 +246,7 @@ impl Shim {
         self.read_oom_kills();
         exit.oom_killed = self.oom.kills() > 0;
         self.write_exit(&exit);
-        if self.bundle.config.pid_namespace() == PidNamespace::Shared {
+        if self.bundle.pid_namespace() == PidNamespace::Shared {
             self.kill_leftovers();
         }
         if let Err(error) = self.init.drain(Instant::now() + DRAIN_TIME, &self.poller) {

@@ -82,7 +82,8 @@ pub enum StdinMode {
     Closed,
     /// Open as long as the container lives (Docker's `OpenStdin`).
     Open,
-    /// Open until the first client that had attached to it ends its input or goes (Docker's `StdinOnce`).
+    /// Open until the first client that had attached to it ends its input or goes (Docker's `StdinOnce`, where there is
+    /// no terminal).
     Once,
 }
 

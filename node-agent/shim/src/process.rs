@@ -390,16 +390,11 @@ fn find_session<'a>(init: &'a mut Session, execs: &'a mut [Exec], id: SessionId)
     execs.iter_mut().find(|exec| exec.session_id() == id)?.session_mut()
 }
 
-/// dockerd's rule: with `StdinOnce` and no terminal the first client that ends its input ends the container's;
-/// otherwise it ends its own attachment.
 fn end_of_init_input(bundle: &Bundle) -> EndOfInput {
-    use crate::bundle::Console;
     use crate::protocol::StdinMode;
-    match (bundle.launch.stdin, bundle.config.console()) {
-        (StdinMode::Once, Console::None) => EndOfInput::ClosesInput,
-        (StdinMode::Closed | StdinMode::Open | StdinMode::Once, Console::None | Console::Terminal(_)) => {
-            EndOfInput::EndsAttachment
-        }
+    match bundle.launch.stdin {
+        StdinMode::Once => EndOfInput::ClosesInput,
+        StdinMode::Closed | StdinMode::Open => EndOfInput::EndsAttachment,
     }
 }
 

@@ -95,6 +95,8 @@ fn stdin(process: &ProcessSpec) -> StdinMode {
     match (process.open_stdin, process.stdin_once) {
         (false, _) => StdinMode::Closed,
         (true, false) => StdinMode::Open,
+        // With a terminal the end of a client's input ends its attachment only, as in Docker.
+        (true, true) if process.tty => StdinMode::Open,
         (true, true) => StdinMode::Once,
     }
 }

@@ -35,7 +35,7 @@ pub use self::process::{ProcessShims, ShimProgram};
 ///
 /// The life of a bundle, as the engine walks it:
 ///
-/// 1. Write `config.json` and `shim.json` into the bundle, then [`Shims::spawn`].
+/// 1. Write `shim.json` into the bundle, then [`Shims::spawn`]. `config.json` must be there before the container is made.
 /// 2. [`Shim::attach`] for clients that attached before the start, [`Shim::create`], set up what needs the pid,
 ///    [`Shim::start`].
 /// 3. The exit arrives as [`Event::Phase`]; then [`Shim::shut_down`] and the bundle can be deleted.
