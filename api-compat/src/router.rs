@@ -96,7 +96,7 @@ impl FromRequest<Arc<Shared>> for Call {
 impl IntoResponse for ApiError {
     /// Tells the client, and logs: the engine's failures for the operator, the client's mistakes for who debugs.
     fn into_response(self) -> Response {
-        if self.status().is_server_error() {
+        if self.status() == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!(error = self.message(), "request failed");
         } else {
             tracing::debug!(error = self.message(), "request refused");

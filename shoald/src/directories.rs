@@ -1,14 +1,10 @@
 //! The two directories of the daemon: what survives a reboot and what does not.
 //!
-//! Start reading at [`prepare`]. The runtime directory becomes a private mount of itself, so that what is mounted below it is
-//! seen by no other mount namespace and no container's start copies it. What lies inside is the parts' business.
+//! Start reading at [`prepare`]. What lies inside is the parts' business.
 
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
-
-use rustix::io::Errno;
-use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_change, unmount};
 
 use crate::config::Config;
 use crate::engine::StartError;
@@ -27,7 +23,6 @@ pub(crate) fn prepare(config: &Config) -> Result<(), StartError> {
     make(&config.data_root, DATA_MODE).map_err(failed(&config.data_root))?;
     make(&config.data_root.join("db"), 0o700).map_err(failed(&config.data_root))?;
     make(&config.exec_root, EXEC_MODE).map_err(failed(&config.exec_root))?;
-    make_private(&config.exec_root).map_err(failed(&config.exec_root))?;
     if config.containers.init_path.is_none() {
         let path = init_program(config);
         place_init(&path).map_err(failed(&path))?;
@@ -35,38 +30,16 @@ pub(crate) fn prepare(config: &Config) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Removes a directory with all that is mounted on it or below it.
+/// Removes a directory with everything in it. A mount point that somebody else has made of it stays, empty.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
-    match unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
-        Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
-        Err(error) => return Err(error.into()),
-    }
     match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        // It is a mount point of somebody else's: its content is gone, it stays.
-        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => Ok(()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ResourceBusy) => Ok(()),
         outcome => outcome,
     }
 }
 
 fn make(path: &Path, mode: u32) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(mode).create(path)
-}
-
-/// Binds a directory onto itself unless an earlier daemon has, and keeps its mounts to itself.
-fn make_private(path: &Path) -> io::Result<()> {
-    if !is_mount_point(path)? {
-        mount_bind(path, path)?;
-    }
-    Ok(mount_change(path, MountPropagationFlags::PRIVATE)?)
-}
-
-fn is_mount_point(path: &Path) -> io::Result<bool> {
-    let path = path.canonicalize()?;
-    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
-    // Field 5 is the mount point (proc_pid_mountinfo(5)); blanks in it are written in octal.
-    let escaped = path.to_string_lossy().replace('\\', "\\134").replace(' ', "\\040");
-    Ok(table.lines().any(|line| line.split(' ').nth(4) == Some(escaped.as_str())))
 }
 
 /// Puts a copy of this program where containers get their init process from: an upgrade replaces the original while
@@ -89,13 +62,6 @@ fn place_init(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_root_is_a_mount_point_and_a_fresh_directory_is_none() {
-        assert!(is_mount_point(Path::new("/")).unwrap());
-        let dir = tempfile::tempdir().unwrap();
-        assert!(!is_mount_point(dir.path()).unwrap());
-    }
 
     #[test]
     fn the_init_program_is_a_copy_that_is_made_once() {

@@ -124,7 +124,7 @@ impl Engine {
             volumes: Arc::new(volumes.clone()),
             mounter: Arc::new(KernelMounts),
         };
-        let containers = Containers::new(seams, engine_config(config), Host::read());
+        let containers = Containers::new(seams, engine_config(config), host(config));
         boot::boot(&containers).await?;
 
         let counted = Counted {
@@ -210,6 +210,13 @@ impl Engine {
     pub(crate) async fn close(&self) {
         self.containers.close().await;
     }
+}
+
+/// What this machine can do, once the networks are there: they switch forwarding on unless they are told not to.
+fn host(config: &Config) -> Host {
+    let mut host = Host::read();
+    host.ipv4_forwarding |= config.network.forwarding;
+    host
 }
 
 /// What the daemon says of itself.

@@ -637,7 +637,7 @@ fn warn_of_foreign_drops(host: &overlay_net::Host) {
             "firewall chains of others drop forwarded packets; containers may not reach the network"
         ),
         Err(error) => {
-            tracing::debug!(error = %crate::error::ErrorChain(&error), "firewall rules of others cannot be read")
+            tracing::debug!(error = %crate::error::ErrorChain(&error), "firewall rules of others cannot be read");
         }
     }
 }
