@@ -15,6 +15,7 @@
 //! | [`runtime`] | what an OCI runtime is given |
 //! | [`events`] | the event history |
 //! | [`content`] | blobs by digest |
+//! | [`files`] | files of containers: copied, exported, compared, committed |
 //! | [`images`] | images, their names and transfers |
 //! | [`layers`] | unpacked layers and the writable layers of containers |
 //! | [`networks`] | networks, addresses, who is connected |
@@ -29,6 +30,7 @@ pub mod containers;
 pub mod content;
 pub mod error;
 pub mod events;
+pub mod files;
 pub mod images;
 pub mod layers;
 pub mod logs;

@@ -4,8 +4,8 @@
 //! Start reading at [`create`] and [`Container`]; the order of events is described in `create.rs` (the caller's side)
 //! and `init.rs` (the container's side). [`cgroup`] and [`seccomp`] are of use on their own and are public for the engine.
 //!
-//! So are [`open_overlay`], [`RootDirectory`] and [`in_private_mount_namespace`], which alone may be called in a process
-//! with threads.
+//! So are [`open_overlay`], [`trees`], [`RootDirectory`] and [`in_private_mount_namespace`], which alone may be called in a
+//! process with threads.
 //!
 //! What it deliberately does not do: no threads that stay and no async (it clones, which is safe only in a process with
 //! one thread: the caller guarantees that), no image handling, no networking, no logging, and no mount in the host's
@@ -45,6 +45,7 @@ pub mod seccomp;
 mod stdio;
 mod sys;
 mod sysctl;
+pub mod trees;
 mod tty;
 
 pub use container::{

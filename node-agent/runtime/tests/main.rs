@@ -11,3 +11,4 @@ mod lifecycle;
 mod parity;
 mod sight;
 mod support;
+mod trees;

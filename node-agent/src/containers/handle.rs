@@ -9,7 +9,7 @@ use shoal_types::ContainerId;
 use tokio::sync::{oneshot, watch};
 
 use super::lifecycle::Refusal;
-use super::ports::Rootfs;
+use super::ports::{ContainerVolumes, Rootfs};
 use super::request::{LifeWish, Request};
 use super::slot::{Published, Slot};
 use super::{Engine, Shared};
@@ -57,6 +57,16 @@ impl Handle {
     /// The engine that it belongs to.
     pub fn engine(&self) -> Engine {
         Engine { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Who mounts its volumes.
+    pub(crate) fn volumes(&self) -> Arc<dyn ContainerVolumes> {
+        Arc::clone(&self.shared.seams.volumes)
+    }
+
+    /// Publishes an event about it.
+    pub(crate) fn emit<const N: usize>(&self, action: &str, known: [(&str, String); N]) {
+        self.shared.emit(&self.view(), action, known);
     }
 
     pub(crate) fn slot(&self) -> &Arc<Slot> {

@@ -41,7 +41,7 @@ mod links;
 mod list;
 mod merge;
 pub mod mounter;
-mod mounts;
+pub(crate) mod mounts;
 mod names;
 pub(crate) mod paths;
 mod peers;

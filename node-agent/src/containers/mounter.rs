@@ -130,7 +130,7 @@ pub(crate) fn open_root_of(pid: u32) -> Result<OwnedFd, NodeError> {
     Ok(root)
 }
 
-fn read_all(root: &RootDirectory, paths: &[PathBuf]) -> Result<Vec<Option<Vec<u8>>>, NodeError> {
+pub(crate) fn read_all(root: &RootDirectory, paths: &[PathBuf]) -> Result<Vec<Option<Vec<u8>>>, NodeError> {
     let read = |path: &PathBuf| {
         read_regular(root, path).map_err(|source| {
             NodeError::failed(format!("read {} in the container's root", path.display()), source)

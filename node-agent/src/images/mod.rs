@@ -44,7 +44,7 @@ mod resolve;
 mod rootfs;
 mod save;
 mod sink;
-mod source;
+pub(crate) mod source;
 mod stream;
 mod tag;
 mod tree;

@@ -14,14 +14,14 @@ use crate::api::ByteSource;
 const QUEUE_LEN: usize = 32;
 
 /// Reads a client's bytes. The task behind it ends with the client's bytes or with this reader.
-pub(super) struct SourceReader {
+pub(crate) struct SourceReader {
     pieces: mpsc::Receiver<Result<Bytes, io::Error>>,
     current: Bytes,
 }
 
 impl SourceReader {
     /// Begins to take bytes from the client.
-    pub(super) fn start(mut source: ByteSource) -> Self {
+    pub(crate) fn start(mut source: ByteSource) -> Self {
         let (sender, pieces) = mpsc::channel(QUEUE_LEN);
         tokio::spawn(async move {
             while let Some(piece) = source.next().await {

@@ -18,14 +18,14 @@ const XATTR_MAX: usize = 64 << 10;
 
 /// One name in one open directory.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct At<'a> {
-    pub(super) dir: BorrowedFd<'a>,
+pub(crate) struct At<'a> {
+    pub(crate) dir: BorrowedFd<'a>,
     /// A single name, or `.`.
-    pub(super) name: &'a [u8],
+    pub(crate) name: &'a [u8],
 }
 
 impl At<'_> {
-    pub(super) fn stat(&self) -> Result<Stat, Errno> {
+    pub(crate) fn stat(&self) -> Result<Stat, Errno> {
         rustix::fs::statat(self.dir, self.name, AtFlags::SYMLINK_NOFOLLOW)
     }
 
@@ -67,7 +67,7 @@ impl At<'_> {
 
 /// Whether an attribute belongs to the file rather than to this host: file capabilities, access control lists, and what
 /// users wrote. `trusted.*` is overlayfs's; labels of security modules mean nothing elsewhere.
-pub(super) fn travels(name: &[u8]) -> bool {
+pub(crate) fn travels(name: &[u8]) -> bool {
     name == b"security.capability"
         || name.starts_with(b"system.posix_acl_")
         || (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."))

@@ -146,7 +146,7 @@ impl<W: Write> Packer<W> {
 }
 
 /// What an archive says of a file; `None` for a socket, which archives do not have.
-pub(super) fn entry(path: Vec<u8>, node: At<'_>, stat: &Stat) -> Result<Option<Entry>, io::Error> {
+pub(crate) fn entry(path: Vec<u8>, node: At<'_>, stat: &Stat) -> Result<Option<Entry>, io::Error> {
     let (kind, size) = match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => (EntryKind::File, u64::try_from(stat.st_size).unwrap_or(0)),
         FileType::Directory => (EntryKind::Directory, 0),

@@ -16,7 +16,7 @@ use super::attributes::At;
 use super::whiteout;
 
 /// Deeper trees are refused: every level holds descriptors, and a container can make a tree of any depth.
-pub(super) const MAX_DEPTH: usize = 1024;
+pub(crate) const MAX_DEPTH: usize = 1024;
 /// As in the kernel's own path walk.
 const MAX_LINKS: usize = 40;
 
@@ -165,12 +165,12 @@ impl MergedDir {
 }
 
 /// How directories are opened everywhere in this module.
-pub(super) fn dir_flags() -> OFlags {
+pub(crate) fn dir_flags() -> OFlags {
     OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
 }
 
 /// The names in one directory, without `.` and `..`, in byte order.
-pub(super) fn names(dir: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>, Errno> {
+pub(crate) fn names(dir: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>, Errno> {
     let mut names = Vec::new();
     for entry in Dir::read_from(dir)? {
         let entry = entry?;

@@ -17,7 +17,7 @@
 
 pub mod apply;
 pub mod archive;
-mod attributes;
+pub(crate) mod attributes;
 mod base;
 pub mod chain;
 mod changes;
@@ -27,7 +27,7 @@ pub mod diff;
 mod error;
 mod graft;
 pub mod gzip;
-mod merged;
+pub(crate) mod merged;
 mod overlayfs;
 pub mod pack;
 mod record;

@@ -15,6 +15,7 @@ mod trail;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::BufRead;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -52,6 +53,11 @@ pub struct Applied {
     pub implied: BTreeSet<Vec<u8>>,
     /// Hard links (path and target) whose target is not in this layer.
     pub deferred_links: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+/// Writes the bytes of one entry to an empty file; holes of a sparse one stay holes.
+pub(crate) fn write_file(file: &OwnedFd, entry: &Entry, data: &mut dyn BufRead) -> Result<(), LayerError> {
+    data::write_data(file, entry, data).map_err(|error| error.at(entry.display()))
 }
 
 /// Unpacks an uncompressed archive into the empty directory `stage`. On an error the directory holds rubbish, which the
