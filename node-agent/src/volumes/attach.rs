@@ -55,7 +55,8 @@ impl ContainerVolumes for VolumeStore {
     ) -> Result<(), NodeError> {
         for mount in mounts.iter().filter(|mount| mount.fill == Fill::IfEmpty) {
             let path = self.mount(&mount.point.name, container).await?;
-            let root = PathBuf::from(format!("/proc/self/fd/{}", rootfs.as_raw_fd()));
+            // With the dot the path is a directory; without, it is a link, which is not followed.
+            let root = PathBuf::from(format!("/proc/self/fd/{}/.", rootfs.as_raw_fd()));
             let destination = mount.point.destination.clone();
             let filled = run_blocking(move || {
                 if is_empty(&path) { copy_tree(&[root], &destination, &path).map(drop) } else { Ok(()) }

@@ -120,3 +120,45 @@ async fn a_tmpfs_volume_is_mounted_once_and_unmounted_with_its_last_user() {
     bench.volumes.unmount("mem", second).await.unwrap();
     assert!(!path.join("shared").exists());
 }
+
+#[tokio::test]
+async fn an_empty_volume_is_filled_from_the_root_behind_a_descriptor() {
+    use shoal_types::container::mounts::{MountAccess, MountOrigin, MountSource, MountSpec};
+
+    use crate::containers::ports::{ContainerVolumes, MountWish};
+
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: setting owners needs root");
+        return;
+    }
+    let bench = bench();
+    let image = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(image.path().join("data/sub")).unwrap();
+    std::fs::write(image.path().join("data/sub/file"), "of the image").unwrap();
+    let container = ContainerId::random();
+    let source = MountSource::Volume {
+        name: "data".to_owned(),
+        subpath: String::new(),
+        copy: shoal_types::container::mounts::VolumeCopy::FromImage,
+        driver: String::new(),
+        options: BTreeMap::new(),
+        labels: BTreeMap::new(),
+        propagation: shoal_types::container::mounts::Propagation::Default,
+        relabel: None,
+    };
+    let spec = MountSpec {
+        destination: "/data".to_owned(),
+        source,
+        access: MountAccess::ReadWrite,
+        origin: MountOrigin::Mount,
+        mode: String::new(),
+    };
+    let wish = MountWish { spec, spec_index: None, inherited: None };
+    let mounts = ContainerVolumes::resolve(&bench.volumes, container, vec![wish]).await.unwrap();
+    // As the engine hands it over: a descriptor that is good for nothing but paths.
+    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY;
+    let root = rustix::fs::open(image.path(), flags, rustix::fs::Mode::empty()).unwrap();
+    bench.volumes.fill(container, &mounts, root).await.unwrap();
+    let filled = std::fs::read_to_string(bench.root.join("data/_data/sub/file")).unwrap();
+    assert_eq!(filled, "of the image");
+}
