@@ -11,12 +11,13 @@ use crate::error::ApiError;
 use crate::extract::{Call, parse_unix_time};
 use crate::reply::{self, Body, BodyError, Outcome};
 use crate::stream::JsonFraming;
-use crate::stream::logs::{LineHead, LogWriter, as_json, failure_as_json};
+use crate::stream::logs::{Frames, LineHead, LogWriter, as_json, failure_as_json};
 
 pub(super) async fn logs(call: Call) -> Outcome {
     let query = query(&call)?;
     let head = LineHead { timestamps: call.query.flag("timestamps"), details: call.query.flag("details") };
     let framing = json_framing(&call);
+    let frames = if query.follow { Frames::PerEntry } else { Frames::Joined };
     let logs = call.shared.state.node.streams.logs(call.name(), query).await?;
     if let Some(framing) = framing {
         let body = logs.batches.map(move |batch| match batch {
@@ -25,7 +26,7 @@ pub(super) async fn logs(call: Call) -> Outcome {
         });
         return Ok(reply::with_type(StatusCode::OK, framing.content_type(), Body::from_stream(body)));
     }
-    let mut writer = LogWriter::new(logs.tty, head);
+    let mut writer = LogWriter::new(logs.tty, frames, head);
     let body = logs.batches.map(move |batch| match batch {
         Ok(batch) => Ok::<_, BodyError>(writer.write(&batch)),
         Err(error) => Ok(writer.failure(&error.message())),
