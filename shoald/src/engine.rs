@@ -25,6 +25,7 @@ use node_agent::containers::host::Host;
 use node_agent::containers::mounter::KernelMounts;
 use node_agent::containers::ports::Seams;
 use node_agent::events::EventLog;
+use node_agent::files::Files;
 use node_agent::images::{ImageSettings, ImageStore};
 use node_agent::networks::{NetworkPort, NetworkStore};
 use node_agent::shim_client::{ProcessShims, ShimProgram};
@@ -38,7 +39,6 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::identity;
 use crate::listen::{ListenError, Listener};
-use crate::parts::files::NoFiles;
 use crate::parts::{
     containers::engine_config, networks::network_config, registries::registry_config, system,
 };
@@ -139,7 +139,7 @@ impl Engine {
             containers: Arc::new(containers.clone()),
             views: Arc::new(containers.clone()),
             streams: Arc::new(containers.clone()),
-            files: Arc::new(NoFiles),
+            files: Arc::new(Files::new(containers.clone(), images.clone())),
             execs: Arc::new(containers.clone()),
             images: Arc::new(images.clone()),
             transfers: Arc::new(images.clone()),

@@ -3,7 +3,6 @@
 //! Start reading at the functions of the submodules, one for each part. No part is built here: that is `daemon.rs`.
 
 pub(crate) mod containers;
-pub(crate) mod files;
 pub(crate) mod networks;
 pub(crate) mod registries;
 pub(crate) mod system;
