@@ -82,7 +82,8 @@ fn compose() -> Result<()> {
 
 /// The black-box suites start the daemon that was built last.
 fn build_daemon() -> Result<()> {
-    call("cargo", &["build", "--package", "shoald", "--locked"])?;
+    // With the features of the unit tests, so that nothing is compiled twice.
+    call("cargo", &["build", "--workspace", "--bins", "--locked", "--all-features"])?;
     let binary = target_directory()?.join("debug/shoald");
     anyhow::ensure!(binary.exists(), "{} was not built", binary.display());
     Ok(())
