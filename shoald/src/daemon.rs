@@ -18,7 +18,7 @@ use crate::listen::{self, Listener};
 use crate::pidfile::Pidfile;
 use crate::signals::{Signal, Signals};
 use crate::telemetry::{self, LevelHandle};
-use crate::{config, directories, fail, limits};
+use crate::{config, directories, fail, limits, memory};
 
 /// How long requests under way may take to end when the daemon goes. Those that a client follows do not end by themselves.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -67,6 +67,7 @@ async fn live(line: &CommandLine, config: Config, level: &LevelHandle) -> Result
     // Fails when nobody supervises us.
     let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
     tracing::info!("daemon has started");
+    memory::let_go_of_boot();
     attend(&mut signals, line, config, level, &engine).await;
 
     let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
