@@ -116,11 +116,14 @@ impl ContainerVolumes for VolumeStore {
         for point in mounts.iter().filter(|point| point.kind == MountKind::Volume) {
             self.forget(&point.name, container);
             if !point.anonymous || volumes == OfVolumes::Keep {
+                errors.extend(self.keep(&point.name).await.err());
                 continue;
             }
             match self.remove(&point.name, OfMissing::Succeed).await {
                 // Another container has taken it over by --volumes-from.
-                Err(error) if error.kind() == ErrorKind::Conflict => {}
+                Err(error) if error.kind() == ErrorKind::Conflict => {
+                    errors.extend(self.keep(&point.name).await.err());
+                }
                 outcome => errors.extend(outcome.err()),
             }
         }
@@ -128,6 +131,7 @@ impl ContainerVolumes for VolumeStore {
     }
 
     async fn restore(&self, holders: Vec<VolumeHolder>) {
+        let containers = holders.iter().map(|holder| holder.container).collect();
         for holder in holders {
             for point in holder.mounts.iter().filter(|point| point.kind == MountKind::Volume) {
                 if !self.refer(&point.name, holder.container) {
@@ -142,6 +146,7 @@ impl ContainerVolumes for VolumeStore {
                 }
             }
         }
+        self.remove_abandoned(&containers).await;
         self.sweep().await;
     }
 }

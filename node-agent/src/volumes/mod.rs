@@ -41,6 +41,10 @@ const ANONYMOUS_LABEL: &str = "com.docker.volume.anonymous";
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct VolumeRecord {
     volume: Volume,
+    /// The container whose creation made this anonymous volume. When that container has no record at boot, its creation
+    /// was cut short and the volume is nobody's. Forgotten when the volume is kept beyond the container.
+    #[serde(default)]
+    made_for: Option<ContainerId>,
 }
 
 impl Record for VolumeRecord {
@@ -51,6 +55,8 @@ impl Record for VolumeRecord {
 #[derive(Debug)]
 struct Entry {
     volume: Volume,
+    /// As in the record.
+    made_for: Option<ContainerId>,
     /// Containers that name it in their record, running or not.
     references: BTreeSet<ContainerId>,
     /// Containers that have it mounted, and how often.
@@ -89,7 +95,8 @@ impl VolumeStore {
             .load::<VolumeRecord>()?
             .into_iter()
             .map(|(name, record)| {
-                (name, Entry { volume: record.volume, references: BTreeSet::new(), uses: BTreeMap::new() })
+                let VolumeRecord { volume, made_for } = record;
+                (name, Entry { volume, made_for, references: BTreeSet::new(), uses: BTreeMap::new() })
             })
             .collect();
         Ok(Self {
@@ -178,10 +185,11 @@ impl VolumeStore {
             created: Timestamp::now(),
             anonymous,
         };
-        let record = VolumeRecord { volume: volume.clone() };
+        let made_for = container.filter(|_| anonymous);
+        let record = VolumeRecord { volume: volume.clone(), made_for };
         self.shared.store.commit(Batch::new().put(name.clone(), &record)?).await?;
         let references = container.into_iter().collect();
-        let entry = Entry { volume: volume.clone(), references, uses: BTreeMap::new() };
+        let entry = Entry { volume: volume.clone(), made_for, references, uses: BTreeMap::new() };
         self.with_entries(|entries| entries.insert(name.clone(), entry));
         self.publish("create", &name, driver, []);
         Ok(volume)
@@ -232,9 +240,9 @@ impl VolumeStore {
     pub async fn remove(&self, name: &str, missing: OfMissing) -> Result<(), NodeError> {
         let _changes = self.shared.changes.lock().await;
         let found = self.with_entries(|entries| {
-            entries.get(name).map(|entry| (entry.volume.clone(), entry.references.clone()))
+            entries.get(name).map(|entry| (entry.volume.clone(), entry.made_for, entry.references.clone()))
         });
-        let Some((volume, references)) = found else {
+        let Some((volume, made_for, references)) = found else {
             return match missing {
                 OfMissing::Succeed => Ok(()),
                 OfMissing::Fail => Err(NodeError::NoSuchVolume(name.to_owned())),
@@ -247,16 +255,58 @@ impl VolumeStore {
                 ids.join(", ")
             )));
         }
+        // First the record: a directory without one is swept at boot, and a record without a directory would be a volume
+        // that has lost its content.
+        self.shared.store.commit(Batch::new().delete::<VolumeRecord>(name)).await?;
         let local = self.shared.local.clone();
         let at = name.to_owned();
-        run_blocking(move || local.remove(&at)).await?.map_err(|error| NodeError::Refused {
-            kind: error.kind(),
-            message: format!("remove {name}: {error}"),
-        })?;
-        self.shared.store.commit(Batch::new().delete::<VolumeRecord>(name)).await?;
+        let removed = run_blocking(move || local.remove(&at)).await.and_then(|removed| {
+            removed.map_err(|error| NodeError::Refused {
+                kind: error.kind(),
+                message: format!("remove {name}: {error}"),
+            })
+        });
+        if let Err(error) = removed {
+            let record = VolumeRecord { volume, made_for };
+            self.shared.store.commit(Batch::new().put(name, &record)?).await?;
+            return Err(error);
+        }
         self.with_entries(|entries| entries.remove(name));
         self.publish("destroy", name, &volume.driver, []);
         Ok(())
+    }
+
+    /// Keeps an anonymous volume for good: it outlives the container that it was made for.
+    async fn keep(&self, name: &str) -> Result<(), NodeError> {
+        let _changes = self.shared.changes.lock().await;
+        let volume = self.with_entries(|entries| {
+            let entry = entries.get_mut(name)?;
+            entry.made_for.take().map(|_| entry.volume.clone())
+        });
+        let Some(volume) = volume else { return Ok(()) };
+        let record = VolumeRecord { volume, made_for: None };
+        Ok(self.shared.store.commit(Batch::new().put(name, &record)?).await?)
+    }
+
+    /// Removes anonymous volumes of containers whose creation was cut short. For boot, when all references are known.
+    async fn remove_abandoned(&self, containers: &BTreeSet<ContainerId>) {
+        let is_abandoned = |entry: &Entry| {
+            entry.references.is_empty() && entry.made_for.is_some_and(|id| !containers.contains(&id))
+        };
+        let abandoned: Vec<String> = self.with_entries(|entries| {
+            let found = entries.iter().filter(|(_, entry)| is_abandoned(entry));
+            found.map(|(name, _)| name.clone()).collect()
+        });
+        for name in abandoned {
+            match self.remove(&name, OfMissing::Succeed).await {
+                Ok(()) => {
+                    tracing::info!(volume.name = name, "removed a volume of a container that was never made");
+                }
+                Err(error) => {
+                    tracing::warn!(volume.name = name, %error, "leftover volume could not be removed");
+                }
+            }
+        }
     }
 
     /// Makes a volume's content available for one more use by a container, and says where it is.

@@ -92,6 +92,38 @@ async fn a_directory_without_a_record_is_swept_and_a_recorded_one_stays() {
 }
 
 #[tokio::test]
+async fn an_anonymous_volume_goes_with_a_creation_that_was_cut_short_and_stays_when_it_was_kept() {
+    use crate::api::containers::OfVolumes;
+    use crate::containers::ports::ContainerVolumes as _;
+    use shoal_types::container::mounts::Propagation;
+    use shoal_types::container::state::{MountKind, MountPoint};
+    let bench = bench();
+    let made = ContainerId::random();
+    let kept = bench.volumes.create(named(""), Some(made)).await.unwrap();
+    let point = MountPoint {
+        kind: MountKind::Volume,
+        name: kept.name.clone(),
+        source: kept.mountpoint.clone(),
+        destination: "/data".to_owned(),
+        driver: kept.driver.clone(),
+        mode: String::new(),
+        access: shoal_types::container::mounts::MountAccess::ReadWrite,
+        propagation: Propagation::Default,
+        anonymous: true,
+        subpath: String::new(),
+        spec_index: None,
+    };
+    assert!(bench.volumes.release(made, &[point], OfVolumes::Keep).await.is_empty());
+    let cut_short = ContainerId::random();
+    let abandoned = bench.volumes.create(named(""), Some(cut_short)).await.unwrap();
+    // A restart forgets who refers to what until it is told.
+    bench.volumes.forget(&abandoned.name, cut_short);
+    bench.volumes.restore(Vec::new()).await;
+    assert!(bench.volumes.get(&kept.name).is_some());
+    assert!(bench.volumes.get(&abandoned.name).is_none() && !bench.root.join(&abandoned.name).exists());
+}
+
+#[tokio::test]
 async fn an_unknown_driver_is_named_in_the_refusal() {
     let bench = bench();
     let spec = VolumeSpec { driver: "nope".into(), ..named("data") };
