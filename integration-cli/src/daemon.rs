@@ -111,6 +111,8 @@ pub struct DaemonOptions {
     pub environment: Vec<(String, String)>,
     /// A program with arguments that starts the daemon in its own place, e.g. one that hands sockets over.
     pub wrapper: Vec<String>,
+    /// What the program shall do instead of being the daemon; see [`Daemon::run_verb`].
+    pub verb: Option<String>,
 }
 
 impl DaemonOptions {
@@ -190,9 +192,25 @@ impl Daemon {
         run_within(self.start_command(&DaemonOptions::default()), b"", START_STOP_LIMIT)
     }
 
+    /// Runs another verb of the daemon's program (`shoald VERB`) on the files of this one; returns what it said.
+    #[track_caller]
+    #[must_use]
+    pub fn run_verb(&self, verb: &str) -> Outcome {
+        let options = DaemonOptions { verb: Some(verb.to_owned()), ..DaemonOptions::default() };
+        run_within(self.start_command(&options), b"", START_STOP_LIMIT)
+    }
+
     /// Starts the daemon again on the same roots, e.g. after [`Daemon::kill`].
     #[track_caller]
     pub fn start_again(&self, options: &DaemonOptions) {
+        if !self.try_start(options) {
+            panic!("the daemon did not come up; its log ends:\n{}", tail(&self.log_text()));
+        }
+    }
+
+    /// Starts the daemon again; returns whether it came up, and not ended before it answered.
+    #[track_caller]
+    pub fn try_start(&self, options: &DaemonOptions) -> bool {
         let log =
             OpenOptions::new().create(true).append(true).open(self.log_path()).expect("the daemon's log");
         let mut command = self.start_command(options);
@@ -207,9 +225,10 @@ impl Daemon {
                 !exited && client.send(&Request::new("GET", "/_ping")).is_ok_and(|reply| reply.status == 200);
             (exited || pinged).then_some(pinged)
         });
-        if answered != Some(true) {
-            panic!("the daemon did not come up; its log ends:\n{}", tail(&self.log_text()));
+        if answered == Some(false) {
+            self.process().take();
         }
+        answered == Some(true)
     }
 
     fn start_command(&self, options: &DaemonOptions) -> Command {
@@ -222,6 +241,7 @@ impl Daemon {
         if let [_, arguments @ ..] = &options.wrapper[..] {
             command.args(arguments).arg(program);
         }
+        command.args(&options.verb);
         command.arg("--config-file").arg(config);
         command.arg("--data-root").arg(root.join("data")).arg("--exec-root").arg(root.join("exec"));
         command.arg("--pidfile").arg(root.join("daemon.pid"));
@@ -305,6 +325,17 @@ impl Daemon {
         let status = status
             .unwrap_or_else(|| panic!("the daemon does not end; its log ends:\n{}", tail(&self.log_text())));
         code_of(status)
+    }
+
+    /// Waits for the end of a daemon that is dying; returns whether it was.
+    #[track_caller]
+    pub fn wait_if_dying(&self) -> bool {
+        let dying = poll(Duration::from_millis(50), &mut || (!self.is_running()).then_some(())).is_some();
+        if dying {
+            // Asking has collected it already.
+            self.process().take();
+        }
+        dying
     }
 
     /// Whether the daemon's process is there.

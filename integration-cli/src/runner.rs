@@ -23,6 +23,12 @@ use crate::session::Session;
 
 /// How long one case may take before it is reported as hung.
 const CASE_LIMIT: Duration = Duration::from_secs(180);
+/// The same when the environment asks for sweeps that take long.
+const LONG_CASE_LIMIT: Duration = Duration::from_secs(7200);
+
+fn case_limit() -> Duration {
+    if std::env::var_os("SHOAL_CRASH_SWEEP").is_some() { LONG_CASE_LIMIT } else { CASE_LIMIT }
+}
 
 /// One case: a name and what it does.
 #[derive(Clone)]
@@ -262,8 +268,9 @@ fn run_one(case: Case, number: usize, shared: &Arc<Shared>) -> Finished {
         sender.send(judge(&case, number, shared)).ok();
     });
     spawned.expect("a thread for a case");
-    let verdict = receiver.recv_timeout(CASE_LIMIT);
-    let verdict = verdict.unwrap_or_else(|_| Verdict::Failed(format!("still running after {CASE_LIMIT:?}")));
+    let verdict = receiver.recv_timeout(case_limit());
+    let verdict =
+        verdict.unwrap_or_else(|_| Verdict::Failed(format!("still running after {:?}", case_limit())));
     Finished { name, verdict, took: start.elapsed() }
 }
 

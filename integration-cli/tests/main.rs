@@ -7,6 +7,7 @@
 )]
 
 mod containers;
+mod crash;
 mod daemon;
 mod harness;
 mod images;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
 fn cases() -> Vec<Case> {
     [
         containers::cases(),
+        crash::cases(),
         daemon::cases(),
         harness::cases(),
         images::cases(),

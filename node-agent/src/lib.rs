@@ -28,6 +28,7 @@ pub mod boot;
 pub mod command;
 pub mod containers;
 pub mod content;
+mod crash_point;
 pub mod error;
 pub mod events;
 pub mod files;

@@ -118,10 +118,16 @@ fn root() -> Result<PathBuf> {
 }
 
 /// Runs a program in the workspace and fails when it fails. Its output goes where ours goes.
-#[expect(clippy::disallowed_methods, reason = "helper programs of developers, not of the daemon")]
 fn call(program: &str, arguments: &[&str]) -> Result<()> {
+    call_with(program, arguments, &[])
+}
+
+/// The same with more in its environment.
+#[expect(clippy::disallowed_methods, reason = "helper programs of developers, not of the daemon")]
+fn call_with(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
     let status = std::process::Command::new(program)
         .args(arguments)
+        .envs(environment.iter().copied())
         .current_dir(root()?)
         .status()
         .with_context(|| format!("start {program}"))?;

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::dist::target_directory;
-use crate::{call, check, setup};
+use crate::{call, call_with, check, setup};
 
 /// One part: its name, whether `all` includes it, and what it runs.
 struct Part {
@@ -28,6 +28,12 @@ const PARTS: &[Part] = &[
     Part { name: "unit", in_all: true, help: "everything but the black-box suites", run: unit },
     Part { name: "cli", in_all: true, help: "the stock docker client against a daemon of our own", run: cli },
     Part { name: "compose", in_all: true, help: "docker-compose projects", run: compose },
+    Part {
+        name: "crash",
+        in_all: false,
+        help: "the long sweep of deaths of the daemon: every operation, every point, every other millisecond",
+        run: crash,
+    },
     Part {
         name: "vm",
         in_all: false,
@@ -73,6 +79,12 @@ fn unit() -> Result<()> {
 fn cli() -> Result<()> {
     build_daemon()?;
     call("cargo", &["test", "--package", "integration-cli", "--locked"])
+}
+
+fn crash() -> Result<()> {
+    build_daemon()?;
+    let test = ["test", "--package", "integration-cli", "--locked", "--", "main::crash"];
+    call_with("cargo", &test, &[("SHOAL_CRASH_SWEEP", "long")])
 }
 
 fn compose() -> Result<()> {

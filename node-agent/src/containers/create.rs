@@ -25,6 +25,7 @@ use super::record::{ContainerRecord, LinkRecord, MountRecord, StateRecord};
 use super::slot::Slot;
 use super::{Shared, actor, defaults, merge, names, validate, view};
 use crate::api::containers::{CreateContainer, Created, OfVolumes};
+use crate::crash_point::crash_point;
 use crate::error::{ErrorChain, NodeError};
 use crate::store::Batch;
 
@@ -87,15 +88,18 @@ impl Shared {
         let prepared = self.prepare_networks(id, &name, &mut spec, made).await?;
         warnings.extend(prepared.warnings);
         let mounts = self.resolve_mounts(id, &spec, made).await?;
+        crash_point("creation: volumes made");
         let (rootfs, batch) =
             self.seams.images.create_rootfs(id, image.as_ref(), &spec.storage_options, Batch::new()).await?;
         made.rootfs = Step::Taken;
+        crash_point("creation: writable layer made");
         self.furnish(id, &spec, &rootfs, &mounts).await?;
         made.directory = Step::Taken;
         let directory = self.directory(id);
         super::run_blocking(move || make_directory(&directory))
             .await?
             .map_err(|source| NodeError::failed("make the container's directory", source))?;
+        crash_point("creation: directory made");
         let record = ContainerRecord {
             name,
             created: Timestamp::now(),

@@ -16,6 +16,7 @@ use super::health::monitor::{Monitor, ProbeOutcome};
 use super::health::{Change, Check, probe};
 use super::lifecycle::{Effect, Happening, HealthOrder, Input, Scope, SignalOutcome};
 use super::record::StateRecord;
+use crate::crash_point::crash_point;
 use crate::error::ErrorChain;
 use crate::shim_client::ShimError;
 use crate::store::Batch;
@@ -29,7 +30,9 @@ impl Actor {
                 self.slot.vanish();
                 return Fate::Gone;
             }
-            let Some(outcome) = Box::pin(self.perform(effect)).await else { continue };
+            let outcome = Box::pin(self.perform(effect)).await;
+            crash_point("after an effect");
+            let Some(outcome) = outcome else { continue };
             for effect in self.core.life.step(outcome, self.shared.now()).into_iter().rev() {
                 queue.push_front(effect);
             }

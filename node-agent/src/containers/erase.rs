@@ -11,6 +11,7 @@ use shoal_types::container::state::MountPoint;
 use super::actor::Actor;
 use super::record::{ContainerRecord, StateRecord};
 use crate::api::containers::OfVolumes;
+use crate::crash_point::crash_point;
 use crate::error::{ErrorChain, NodeError};
 use crate::store::Batch;
 
@@ -25,6 +26,7 @@ impl Actor {
         self.core.attaching.clear();
         self.shared.seams.networks.forget(id).await;
         let batch = self.shared.seams.images.remove_rootfs(id, Batch::new()).await?;
+        crash_point("removal: writable layer gone");
         let directory = self.shared.directory(id);
         let bundles = self.shared.bundles.clone();
         super::run_blocking(move || {
@@ -33,12 +35,14 @@ impl Actor {
         })
         .await?
         .map_err(|source| NodeError::failed("unable to remove filesystem", source))?;
+        crash_point("removal: directory gone");
         let points: Vec<MountPoint> =
             self.core.record.mounts.iter().map(|mount| mount.point.clone()).collect();
         for error in self.shared.seams.volumes.release(id, &points, volumes).await {
             let error = ErrorChain(&error);
             tracing::error!(container.id = %id, %error, "volume of a removed container could not be removed");
         }
+        crash_point("removal: volumes released");
         let batch = batch.delete::<ContainerRecord>(key.clone()).delete::<StateRecord>(key);
         self.shared.commit(batch).await?;
         self.shared.seams.images.release(id);

@@ -17,6 +17,7 @@ use super::actor::{Actor, Holding, LiveRun};
 use super::peers::Peers;
 use super::ports::{HostMount, NetworkPlan, NetworkRequest, ResolvedMount};
 use super::run::RunRecord;
+use crate::crash_point::crash_point;
 use crate::error::{ErrorChain, NodeError};
 use crate::runtime::inputs::{NetworkNamespace, SpecInputs};
 use crate::runtime::{bundle, files, launch, spec, texts, user};
@@ -52,13 +53,16 @@ impl Actor {
         let request = self.network_request(&peers);
         let id = self.core.id;
         let path = self.make_bundle().await?;
+        crash_point("start: bundle made");
         let shm = self.shared_memory().await?;
+        crash_point("start: shared memory mounted");
         for holding in [Holding::Mounts, Holding::Network, Holding::Shim] {
             self.hold(holding);
         }
         let prepared = async {
             let (plan, mounts) = tokio::join!(self.plan_network(request.as_ref()), self.mount_volumes());
             let (plan, mounts) = (plan?, mounts?);
+            crash_point("start: network planned, volumes mounted");
             self.write_config(&peers, plan.as_ref(), &mounts, shm, path.clone()).await?;
             Ok::<_, NodeError>((plan, mounts))
         };
@@ -67,6 +71,7 @@ impl Actor {
         let shim = self.keep_shim(shim);
         let (plan, mounts) = prepared?;
         let shim = shim?;
+        crash_point("start: shim runs");
         self.attach_those_who_wait(shim.as_ref()).await;
         let network = async {
             match plan {
@@ -78,11 +83,14 @@ impl Actor {
         // The network's failure is the better explanation of two.
         let network = network.map_err(|error| network_failed(&error))?;
         let pid = created.map_err(Failed::to_create)?;
+        crash_point("start: container created and connected");
         let run_record = RunRecord { network, mounts };
         run_record.write(&path).map_err(|source| NodeError::failed("write the run's record", source))?;
         self.live_run().record = run_record;
+        crash_point("start: run recorded");
         self.tell_of_acquisitions();
         let started_at = shim.start().await.map_err(Failed::to_create)?;
+        crash_point("start: program runs");
         Ok(Run { pid, started_at, oom_killed: false })
     }
 

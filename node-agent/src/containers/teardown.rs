@@ -6,6 +6,7 @@
 use shoal_types::container::state::MountPoint;
 
 use super::actor::{Actor, Bundle, Holding, LiveRun};
+use crate::crash_point::crash_point;
 use crate::error::{ErrorChain, NodeError};
 use crate::shim_client::ShimError;
 
@@ -18,6 +19,7 @@ impl Actor {
         // Nobody may find a shim that is about to end.
         self.publish();
         let mut errors = self.end_processes_and_network(&run).await;
+        crash_point("end: shim and network gone");
         self.tell_of_networks(&run);
         while let Some(holding) = run.holdings.pop() {
             match holding {
@@ -28,6 +30,7 @@ impl Actor {
                 }
                 Holding::Mounts => errors.extend(self.unmount_volumes(&run).await),
             }
+            crash_point("end: a holding given back");
         }
         self.core.bundle = if errors.is_empty() { Bundle::Finished } else { Bundle::Kept };
         for error in errors {

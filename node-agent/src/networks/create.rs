@@ -15,6 +15,7 @@ use shoal_types::{ErrorKind, NetworkId};
 
 use super::{Entry, NetworkConfig, NetworkRecord, NetworkStore, State, kernel, predefined, run_blocking};
 use crate::api::events::EventKind;
+use crate::crash_point::crash_point;
 use crate::error::NodeError;
 use crate::store::Batch;
 
@@ -58,6 +59,7 @@ impl NetworkStore {
         let Some(kernel) = kernel else { return Ok(()) };
         let host = self.shared.host.clone();
         let made = run_blocking(move || host.ensure_network(&kernel)).await?;
+        crash_point("network made");
         if let Err(error) = made {
             self.shared.store.commit(Batch::new().delete::<NetworkRecord>(id.as_str())).await?;
             return Err(error.into());

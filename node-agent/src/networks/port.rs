@@ -18,6 +18,7 @@ use crate::api::events::EventKind;
 use crate::api::networks::{
     AddressUse, DisconnectForce, NetworkFilter, NetworkOrigin, NetworkPruneFilter, NetworkView, Networks,
 };
+use crate::crash_point::crash_point;
 use crate::error::NodeError;
 use crate::store::Batch;
 
@@ -183,6 +184,7 @@ impl NetworkStore {
         if !network.spec.config_only {
             let (host, kernel) = (self.shared.host.clone(), Arc::clone(&entry.kernel));
             let errors = run_blocking(move || host.remove_network(&kernel)).await?;
+            crash_point("network removed");
             for error in &errors {
                 tracing::warn!(
                     network.id = %network.id,

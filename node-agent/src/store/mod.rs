@@ -36,6 +36,7 @@ use serde::de::DeserializeOwned;
 use shoal_types::ErrorKind;
 use tokio::sync::oneshot;
 
+use crate::crash_point::crash_point;
 use crate::error::ErrorChain;
 
 /// How many commits may wait for the disk before those who ask are told that the engine is overloaded. Every container
@@ -288,7 +289,9 @@ fn write_until_closed(database: &Database, queue: &mpsc::Receiver<Commit>) {
     let mut broken = false;
     while let Ok(first) = queue.recv() {
         let commits: Vec<Commit> = std::iter::once(first).chain(queue.try_iter()).collect();
+        crash_point("before a commit");
         let outcome = if broken { Err(StoreError::Unavailable) } else { write(database, &commits) };
+        crash_point("after a commit");
         if let Err(error) = &outcome {
             if !broken {
                 tracing::error!(error = %ErrorChain(error), "state database failed; nothing is written until a restart");
