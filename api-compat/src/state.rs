@@ -41,8 +41,6 @@ pub struct DaemonInfo {
     pub min_api_version: ApiVersion,
     /// Whether experimental features are on.
     pub experimental: bool,
-    /// Whether it logs for debugging.
-    pub debug: bool,
     /// Parts that `docker version` lists beside the engine, such as OCI runtimes.
     pub components: Vec<Component>,
 }
@@ -56,7 +54,6 @@ impl Default for DaemonInfo {
             compiler: String::new(),
             min_api_version: MIN_VERSION,
             experimental: false,
-            debug: false,
             components: Vec::new(),
         }
     }

@@ -55,8 +55,17 @@ struct Found {
     observed: Observed,
 }
 
+/// Whether the restart policies of containers are followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policies {
+    /// They are: a daemon starts.
+    Follow,
+    /// They are not: what is found is about to be removed.
+    LeaveAlone,
+}
+
 /// Fills an engine from the database and the world, and starts what the restart policies want. Called once.
-pub async fn boot(engine: &Engine) -> Result<BootReport, NodeError> {
+pub async fn boot(engine: &Engine, policies: Policies) -> Result<BootReport, NodeError> {
     let shared = engine.boot_access();
     let records = load(&shared).await?;
     let bundles = list_bundles(&shared).await?;
@@ -69,7 +78,10 @@ pub async fn boot(engine: &Engine) -> Result<BootReport, NodeError> {
         know(&shared, &found.core);
     }
     let wishes = reconcile(&shared, found).await;
-    let n_started = follow_policies(engine, wishes).await;
+    let n_started = match policies {
+        Policies::Follow => follow_policies(engine, wishes).await,
+        Policies::LeaveAlone => 0,
+    };
     let report = BootReport { n_containers, n_running, n_started, n_orphans };
     tracing::info!(
         containers = n_containers,

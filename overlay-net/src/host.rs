@@ -221,9 +221,9 @@ impl Host {
         self.shared.netd.repair()
     }
 
-    /// Hangs up on netd, which ends soon after if it has nothing to do; for the daemon's orderly end.
-    pub fn disconnect_netd(&self) {
-        self.shared.netd.disconnect();
+    /// Hangs up on netd, which ends if it has nothing to do; for the daemon's orderly end.
+    pub fn leave_netd(&self) {
+        self.shared.netd.leave();
     }
 
     /// Removes our nftables tables; for the uninstall command, when no container runs.

@@ -68,6 +68,11 @@ fn look() -> Vec<Finding> {
             "run as root; rootless mode is not supported yet",
         ),
         required(
+            "kernel 5.12 or newer",
+            is_at_least(&rustix::system::uname().release().to_string_lossy(), OLDEST_KERNEL),
+            "mounts are made detached and changed before containers see them (mount_setattr, 5.12)",
+        ),
+        required(
             "overlayfs",
             filesystem("overlay"),
             "kernel option CONFIG_OVERLAY_FS, or `modprobe overlay`",
@@ -102,6 +107,19 @@ fn look() -> Vec<Finding> {
     ]
 }
 
+/// The kernel with the youngest system call that every container needs: mount_setattr(2). The others are older: openat2(2)
+/// is of 5.6, clone3(2) into a cgroup of 5.7, close_range(2) of 5.9.
+const OLDEST_KERNEL: (u32, u32) = (5, 12);
+
+/// Whether a release, such as `6.1.0-18-amd64`, is this one or newer. PURE.
+fn is_at_least(release: &str, oldest: (u32, u32)) -> bool {
+    let mut numbers = release.split(|sign: char| !sign.is_ascii_digit()).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= oldest,
+        _ => false,
+    }
+}
+
 fn has_seccomp() -> bool {
     let actions = std::fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail").unwrap_or_default();
     actions.contains("errno")
@@ -117,4 +135,22 @@ fn has_nftables() -> bool {
     let opened =
         socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, Some(netlink::NETFILTER));
     opened.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_compare_as_numbers() {
+        for (release, fits) in [
+            ("5.12.0", true),
+            ("5.9.16", false),
+            ("6.1.0-18-amd64", true),
+            ("5.4", false),
+            ("strange", false),
+        ] {
+            assert_eq!(is_at_least(release, OLDEST_KERNEL), fits, "{release}");
+        }
+    }
 }

@@ -9,19 +9,22 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use api_compat::Api;
+use node_agent::boot::Policies;
+use rustix::process::Rlimit;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{CommandLine, Config};
+use crate::config::{CommandLine, Config, HostAddress};
 use crate::engine::{Engine, StartError};
 use crate::listen::{self, Listener};
 use crate::pidfile::Pidfile;
 use crate::signals::{Signal, Signals};
 use crate::telemetry::{self, LevelHandle};
-use crate::{config, directories, fail, limits, memory};
+use crate::{config, directories, fail, limits, parts};
 
-/// How long requests under way may take to end when the daemon goes. Those that a client follows do not end by themselves.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// How long requests under way and the engine's tasks may take to end when the daemon goes. Requests that a client follows
+/// do not end by themselves, and whatever else is cut off is what a crash would cut off: the next boot takes it up.
+const FAREWELL: Duration = Duration::from_millis(700);
 /// How many signals it takes to go at once, as dockerd has it.
 const N_IMPATIENT_SIGNALS: u32 = 3;
 
@@ -35,13 +38,13 @@ pub(crate) fn run(line: &CommandLine) -> ExitCode {
     for (key, reason) in &config.ignored {
         tracing::warn!(option = key, reason, "option has no effect");
     }
-    limits::raise_descriptors();
+    let descriptors = limits::raise_descriptors();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("shoald").build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("failed to start daemon: {error}")),
     };
-    let outcome = runtime.block_on(live(line, config, &level));
+    let outcome = runtime.block_on(live(line, config, &level, descriptors));
     // Blocking work that still runs (a layer being unpacked) is cut off here and taken up at the next boot.
     runtime.shutdown_background();
     match outcome {
@@ -50,12 +53,17 @@ pub(crate) fn run(line: &CommandLine) -> ExitCode {
     }
 }
 
-async fn live(line: &CommandLine, config: Config, level: &LevelHandle) -> Result<(), StartError> {
+async fn live(
+    line: &CommandLine,
+    config: Config,
+    level: &LevelHandle,
+    descriptors: Rlimit,
+) -> Result<(), StartError> {
     let mut signals = Signals::watch()?;
     directories::prepare(&config)?;
     let _pidfile = Pidfile::create(&config.pidfile)?;
     let listeners = listen::bind(&config).await?;
-    let engine = Engine::open(&config, &listeners).await?;
+    let engine = Engine::open(&config, &listeners, descriptors, Policies::Follow).await?;
     let background = TaskTracker::new();
     let stop = CancellationToken::new();
     engine.spawn_keepers(&background, &stop);
@@ -67,7 +75,6 @@ async fn live(line: &CommandLine, config: Config, level: &LevelHandle) -> Result
     // Fails when nobody supervises us.
     let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
     tracing::info!("daemon has started");
-    memory::let_go_of_boot();
     attend(&mut signals, line, config, level, &engine).await;
 
     let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
@@ -75,14 +82,12 @@ async fn live(line: &CommandLine, config: Config, level: &LevelHandle) -> Result
     background.close();
     connections.close();
     let farewell = async {
-        engine.close().await;
-        if tokio::time::timeout(FAREWELL, connections.wait()).await.is_err() {
-            tracing::debug!(connections = connections.len(), "leaving clients that are still connected");
-        }
-        background.wait().await;
+        tokio::join!(engine.close(), connections.wait(), background.wait());
     };
     tokio::select! {
-        () = farewell => {}
+        ended = tokio::time::timeout(FAREWELL, farewell) => if ended.is_err() {
+            tracing::debug!(connections = connections.len(), "leaving what has not ended");
+        },
         () = impatience(&mut signals) => tracing::warn!("forcing shutdown"),
     }
     tracing::info!("daemon has ended; containers go on");
@@ -115,7 +120,7 @@ async fn attend(
                 config = reload(line, config, level, engine);
                 let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
             }
-            Signal::Report => engine.report(),
+            Signal::Report => engine.report(&config.exec_root),
         }
     }
 }
@@ -131,7 +136,8 @@ fn reload(line: &CommandLine, current: Config, level: &LevelHandle, engine: &Eng
     });
     match applied {
         Ok(next) => {
-            tracing::info!("configuration reloaded");
+            let settings = parts::reload::attributes(&next);
+            tracing::info!(?settings, "configuration reloaded");
             next
         }
         Err(error) => {
@@ -172,11 +178,18 @@ pub(crate) fn uninstall(line: &CommandLine) -> ExitCode {
 async fn remove_everything(config: &Config) -> Result<(), StartError> {
     directories::prepare(config)?;
     let _pidfile = Pidfile::create(&config.pidfile)?;
-    let engine = Engine::open(config, &[]).await?;
+    let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let engine = Engine::open(config, &[], descriptors, Policies::LeaveAlone).await?;
     engine.remove_everything().await?;
+    engine.close().await;
     drop(engine);
     for path in [config.exec_root.as_path(), config.data_root.as_path()] {
         directories::remove(path).map_err(|source| removed(path, source))?;
+    }
+    for host in &config.hosts {
+        if let HostAddress::Unix(path) = host {
+            listen::remove_stale(path).map_err(|source| removed(path, source))?;
+        }
     }
     Ok(())
 }

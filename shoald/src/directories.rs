@@ -4,7 +4,7 @@
 
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::engine::StartError;
@@ -30,12 +30,34 @@ pub(crate) fn prepare(config: &Config) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Removes a directory with everything in it. A mount point that somebody else has made of it stays, empty.
+/// Removes a directory with everything in it, after unmounting what is mounted below: what lies there is not ours to
+/// delete. A mount point that somebody else has made of the directory itself stays, empty.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ResourceBusy) => Ok(()),
+    let Ok(path) = path.canonicalize() else { return Ok(()) };
+    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
+    // Those that were mounted last lie on top.
+    for point in mounts_below(&table, &path).into_iter().rev() {
+        rustix::mount::unmount(&point, rustix::mount::UnmountFlags::NOFOLLOW)?;
+    }
+    let is_mount_point = mount_points(&table).any(|point| point == path);
+    match std::fs::remove_dir_all(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy && is_mount_point => Ok(()),
         outcome => outcome,
     }
+}
+
+/// Mount points strictly below a directory, in the order of the table. PURE.
+fn mounts_below(table: &str, path: &Path) -> Vec<PathBuf> {
+    mount_points(table).filter(|point| point != path && point.starts_with(path)).collect()
+}
+
+fn mount_points(table: &str) -> impl Iterator<Item = PathBuf> {
+    // Field 5 (proc_pid_mountinfo(5)); blanks, tabs, newlines and backslashes stand in octal.
+    table.lines().filter_map(|line| line.split(' ').nth(4)).map(|point| {
+        let plain = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
+        PathBuf::from(plain.iter().fold(point.to_owned(), |text, (code, sign)| text.replace(code, sign)))
+    })
 }
 
 fn make(path: &Path, mode: u32) -> io::Result<()> {
@@ -74,6 +96,13 @@ mod tests {
         std::fs::write(&path, "torn").unwrap();
         place_init(&path).unwrap();
         assert!(std::fs::metadata(&path).unwrap().len() > 4);
+    }
+
+    #[test]
+    fn mounts_below_a_directory_are_found_and_others_are_not() {
+        let table = "1 0 0:1 / / rw - ext4 a rw\n2 1 0:2 / /run/shoal rw - tmpfs b rw\n\
+                     3 2 0:3 / /run/shoal/a\\040b rw - tmpfs c rw\n4 1 0:4 / /run/shoals rw - tmpfs d rw\n";
+        assert_eq!(mounts_below(table, Path::new("/run/shoal")), [Path::new("/run/shoal/a b")]);
     }
 
     #[test]

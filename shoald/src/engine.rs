@@ -9,17 +9,18 @@
 //! events ──────────────────┴─ shims (processes of their own)
 //! ```
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use api_compat::{Api, ApiState, ApiVersion, DaemonInfo};
+use api_compat::{Api, ApiState, ApiVersion, Component, DaemonInfo};
 use manager::NotAMember;
 use node_agent::NodeError;
 use node_agent::api::Node;
 use node_agent::api::containers::{
     ContainerViews as _, Containers as _, ListQuery, OfRunning, OfVolumes, RemoveOptions,
 };
-use node_agent::boot;
+use node_agent::api::events::EventKind;
+use node_agent::boot::{self, Policies};
 use node_agent::containers::Engine as Containers;
 use node_agent::containers::host::Host;
 use node_agent::containers::mounter::KernelMounts;
@@ -32,6 +33,7 @@ use node_agent::shim_client::{ProcessShims, ShimProgram};
 use node_agent::store::{Store, StoreError};
 use node_agent::system::{Counted, NodeSystem};
 use node_agent::volumes::VolumeStore;
+use rustix::process::Rlimit;
 use shoal_types::Platform;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -40,9 +42,10 @@ use crate::config::Config;
 use crate::identity;
 use crate::listen::{ListenError, Listener};
 use crate::parts::{
-    containers::engine_config, networks::network_config, registries::registry_config, system,
+    containers::engine_config, networks::network_config, registries::registry_config, reload, system,
 };
 use crate::pidfile::PidfileError;
+use crate::stacks;
 
 /// Why the daemon cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -87,12 +90,22 @@ pub(crate) struct Engine {
     images: ImageStore,
     networks: NetworkStore,
     system: NodeSystem,
+    events: EventLog,
+    /// Listeners that anybody may use who reaches them.
+    open: Vec<String>,
     api: Api,
 }
 
 impl Engine {
-    /// Opens the state, finds again what runs, and starts what shall run.
-    pub(crate) async fn open(config: &Config, listeners: &[Listener]) -> Result<Self, StartError> {
+    /// Opens the state, finds again what runs, and does what the restart policies want.
+    ///
+    /// Containers get `descriptors` as their limit of open files.
+    pub(crate) async fn open(
+        config: &Config,
+        listeners: &[Listener],
+        descriptors: Rlimit,
+        policies: Policies,
+    ) -> Result<Self, StartError> {
         let identity = identity::read_or_make(&config.data_root)
             .map_err(|source| StartError::Directory { path: config.data_root.clone(), source })?;
         let path = config.data_root.join("db/engine.redb");
@@ -118,14 +131,16 @@ impl Engine {
         let seams = Seams {
             store,
             events: events.clone(),
-            shims: Arc::new(ProcessShims::new(ShimProgram::own_executable())),
+            shims: Arc::new(
+                ProcessShims::new(ShimProgram::own_executable()).with_descriptor_limit(descriptors),
+            ),
             images: Arc::new(images.clone()),
             networks: Arc::new(networks.clone()),
             volumes: Arc::new(volumes.clone()),
             mounter: Arc::new(KernelMounts),
         };
         let containers = Containers::new(seams, engine_config(config), host(config));
-        boot::boot(&containers).await?;
+        boot::boot(&containers, policies).await?;
 
         let counted = Counted {
             views: Arc::new(containers.clone()),
@@ -133,7 +148,12 @@ impl Engine {
             volumes: Arc::new(volumes.clone()),
             events: Arc::new(events.clone()),
         };
-        let settings = system::settings(config, &identity, listeners);
+        let open: Vec<String> = listeners
+            .iter()
+            .filter(|listener| listener.is_open_to_the_network())
+            .map(|listener| listener.name().to_owned())
+            .collect();
+        let settings = system::settings(config, &identity, &open);
         let system = NodeSystem::new(settings, counted, images.registries().clone());
         let node = Node {
             containers: Arc::new(containers.clone()),
@@ -149,10 +169,10 @@ impl Engine {
             }),
             volumes: Arc::new(volumes),
             system: Arc::new(system.clone()),
-            events: Arc::new(events),
+            events: Arc::new(events.clone()),
         };
         let api = Api::new(ApiState { node, cluster: NotAMember::bundle(), daemon: daemon_info(config) });
-        Ok(Self { identity, containers, images, networks, system, api })
+        Ok(Self { identity, containers, images, networks, system, events, open, api })
     }
 
     /// What answers requests.
@@ -171,17 +191,19 @@ impl Engine {
         });
     }
 
-    /// Takes other settings. Containers that run keep what they were started with. Fails without having changed anything.
+    /// Takes other settings and tells it as an event. Containers that run keep what they were started with. Fails without
+    /// having changed anything.
     pub(crate) fn reconfigure(&self, config: &Config) -> Result<(), String> {
         let registries = registry_config(config).map_err(|error| error.to_string())?;
         self.images.registries().reload(registries).map_err(|error| error.to_string())?;
         self.containers.reconfigure(engine_config(config));
-        self.system.replace_settings(system::settings(config, &self.identity, &[]));
+        self.system.replace_settings(system::settings(config, &self.identity, &self.open));
+        self.events.publish(EventKind::Daemon, "reload", &self.identity, reload::attributes(config));
         Ok(())
     }
 
-    /// Says in the log how the daemon is.
-    pub(crate) fn report(&self) {
+    /// Says in the log how the daemon is, and in a file below `directory` what its threads do. Blocks for a moment.
+    pub(crate) fn report(&self, directory: &Path) {
         let metrics = tokio::runtime::Handle::current().metrics();
         tracing::info!(
             tasks = metrics.num_alive_tasks(),
@@ -189,10 +211,16 @@ impl Engine {
             queue = metrics.global_queue_depth(),
             "daemon is alive"
         );
+        match stacks::write(directory) {
+            Ok(path) => tracing::info!(path = %path.display(), "stacks of all threads are written"),
+            Err(error) => tracing::error!(%error, "stacks of the threads cannot be written"),
+        }
     }
 
-    /// Removes every container with its volumes, every network and every rule.
+    /// Removes every container with its volumes, every network and every rule. Goes on where it can; fails at the end when
+    /// something is left.
     pub(crate) async fn remove_everything(&self) -> Result<(), StartError> {
+        let mut first_failure = None;
         let all = ListQuery { all: true, ..ListQuery::default() };
         for listed in self.containers.list(all).await? {
             let options = RemoveOptions {
@@ -200,15 +228,22 @@ impl Engine {
                 volumes: OfVolumes::RemoveAnonymous,
                 ..RemoveOptions::default()
             };
-            self.containers.remove(&listed.view.id.to_string(), options).await?;
+            if let Err(error) = self.containers.remove(&listed.view.id.to_string(), options).await {
+                tracing::error!(container.id = %listed.view.id, %error, "container cannot be removed");
+                first_failure.get_or_insert(error);
+            }
         }
-        self.networks.dismantle().await?;
-        Ok(())
+        if let Err(error) = self.networks.dismantle().await {
+            tracing::error!(%error, "networks cannot be removed");
+            first_failure.get_or_insert(error);
+        }
+        first_failure.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// Ends the engine's tasks. Containers go on.
+    /// Ends the engine's tasks, and the helper process when it has nothing to do. Containers go on.
     pub(crate) async fn close(&self) {
         self.containers.close().await;
+        self.networks.close().await;
     }
 }
 
@@ -219,14 +254,42 @@ fn host(config: &Config) -> Host {
     host
 }
 
+/// What containers run under beside the engine. Both are parts of this program, and of its version.
+const COMPONENTS: [&str; 2] = ["shoal-runtime", "docker-init"];
+
+fn component(name: &str) -> Component {
+    Component {
+        name: name.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: crate::COMMIT.to_owned(),
+    }
+}
+
+/// What the build says it was compiled by, else the oldest compiler that it may have been.
+const COMPILER: &str = match option_env!("SHOAL_COMPILER") {
+    Some(compiler) => compiler,
+    None => concat!("rustc ", env!("CARGO_PKG_RUST_VERSION")),
+};
+
+/// When this program was built: what the build says, else the time of its file.
+fn build_time() -> String {
+    let of_file = || {
+        let modified = std::fs::metadata("/proc/self/exe").ok()?.modified().ok()?;
+        let seconds = modified.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs();
+        jiff::Timestamp::from_second(i64::try_from(seconds).ok()?).ok().map(|time| time.to_string())
+    };
+    option_env!("SHOAL_BUILD_TIME").map(str::to_owned).or_else(of_file).unwrap_or_default()
+}
+
 /// What the daemon says of itself.
 fn daemon_info(config: &Config) -> DaemonInfo {
     DaemonInfo {
         version: crate::VERSION.to_owned(),
         commit: crate::COMMIT.to_owned(),
+        build_time: build_time(),
+        compiler: COMPILER.to_owned(),
         experimental: config.experimental,
-        debug: config.debug,
+        components: COMPONENTS.map(component).into(),
         min_api_version: ApiVersion::new(config.min_api_version.0, config.min_api_version.1),
-        ..DaemonInfo::default()
     }
 }

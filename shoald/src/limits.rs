@@ -4,12 +4,13 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Lets the daemon open as many files as it may: each attached client and each running container holds a few. Shims get
-/// back what the daemon was started with ([`node_agent::shim_client`]).
-pub(crate) fn raise_descriptors() {
+/// Lets the daemon open as many files as it may: each attached client and each running container holds a few. Returns
+/// the limit that it was started with, which shims get back ([`node_agent::shim_client::ProcessShims`]).
+pub(crate) fn raise_descriptors() -> Rlimit {
     let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
-    {
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, "limit of open files stays low");
     }
+    limit
 }

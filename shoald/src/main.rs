@@ -12,10 +12,10 @@ mod identity;
 mod init;
 mod limits;
 mod listen;
-mod memory;
 mod parts;
 mod pidfile;
 mod signals;
+mod stacks;
 mod telemetry;
 
 use std::ffi::OsString;

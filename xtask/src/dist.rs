@@ -38,11 +38,23 @@ fn build_with(target: &str, variable: &str, flags: &str) -> Result<()> {
     let status = std::process::Command::new("cargo")
         .args(["build", "--release", "--locked", "--package", "shoald", "--target", target])
         .env(variable, flags)
+        .envs(provenance())
         .current_dir(root()?)
         .status()
         .context("start cargo")?;
     anyhow::ensure!(status.success(), "the release build failed: {status}");
     Ok(())
+}
+
+/// What the binary says of its origin. A source tree without git says nothing of its commit.
+fn provenance() -> Vec<(&'static str, String)> {
+    let said = [
+        ("SHOAL_COMMIT", read("git", &["rev-parse", "--short=7", "HEAD"])),
+        // The commit's time and not the clock's: the same source makes the same binary.
+        ("SHOAL_BUILD_TIME", read("git", &["log", "-1", "--format=%cI"])),
+        ("SHOAL_COMPILER", read("rustc", &["--version"])),
+    ];
+    said.into_iter().filter_map(|(name, text)| Some((name, text.ok()?.trim().to_owned()))).collect()
 }
 
 fn host_target() -> Result<String> {

@@ -99,7 +99,7 @@ pub(crate) fn info(daemon: &DaemonInfo, info: &SystemInfo, listeners: usize, sta
         cpu_set: controllers.cpuset,
         pids_limit: controllers.pids,
         ipv4_forwarding: info.ipv4_forwarding,
-        debug: daemon.debug,
+        debug: info.debug,
         n_fd: info.open_files,
         oom_kill_disable: controllers.oom_kill_disable,
         n_goroutines: info.tasks,
@@ -130,7 +130,8 @@ pub(crate) fn info(daemon: &DaemonInfo, info: &SystemInfo, listeners: usize, sta
         swarm: swarm(standing),
         live_restore_enabled: true,
         init_binary: info.init_binary.clone(),
-        runc_commit: Commit { id: component_commit(daemon, "runc"), expected: None },
+        runc_commit: Commit { id: daemon.commit.clone(), expected: None },
+        init_commit: Commit { id: daemon.commit.clone(), expected: None },
         security_options: info.security_options.clone(),
         default_address_pools: info.address_pools.iter().map(pool).collect(),
         firewall_backend: Some(FirewallInfo {
@@ -154,15 +155,6 @@ fn pool((base, size): &(String, u8)) -> AddressPool {
 
 fn runtime((name, (path, args)): (&String, &(String, Vec<String>))) -> (String, Runtime) {
     (name.clone(), Runtime { path: path.clone(), runtime_args: args.clone(), status: None })
-}
-
-fn component_commit(daemon: &DaemonInfo, name: &str) -> String {
-    daemon
-        .components
-        .iter()
-        .find(|component| component.name == name)
-        .map(|component| component.commit.clone())
-        .unwrap_or_default()
 }
 
 fn registries(info: &SystemInfo) -> RegistryServiceConfig {

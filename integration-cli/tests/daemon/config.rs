@@ -18,6 +18,7 @@ cases![
     a_bad_log_level_is_refused,
     help_lists_the_flags,
     the_storage_driver_is_chosen_by_flag,
+    containers_have_the_limits_that_the_daemon_was_started_with,
 ];
 
 fn with_config(text: &str) -> DaemonOptions {
@@ -160,6 +161,12 @@ fn the_storage_driver_is_chosen_by_flag(t: &Test) {
     assert_eq!(d.run("busybox echo hi").ok(), "hi");
     let outcome = t.refuse_to_start(&DaemonOptions::flags("--storage-driver banana"));
     assert!(outcome.code != 0 && outcome.stderr.contains("banana"), "{outcome:?}");
+}
+
+fn containers_have_the_limits_that_the_daemon_was_started_with(t: &Test) {
+    let wrapper = ["prlimit", "--nofile=900:2000"].map(str::to_owned).to_vec();
+    let d = t.own_daemon(&DaemonOptions { wrapper, ..DaemonOptions::default() });
+    assert_eq!(d.run("busybox sh -c 'ulimit -Sn; ulimit -Hn'").ok(), "900\n2000");
 }
 
 fn help_lists_the_flags(t: &Test) {

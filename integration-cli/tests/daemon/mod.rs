@@ -8,6 +8,7 @@ mod reload;
 mod restart;
 mod signals;
 mod stability;
+mod uninstall;
 
 use integration_cli::{Case, DaemonOptions, OwnDaemon};
 
@@ -21,6 +22,7 @@ pub(crate) fn cases() -> Vec<Case> {
         restart::cases(),
         signals::cases(),
         stability::cases(),
+        uninstall::cases(),
     ]
     .concat()
 }

@@ -103,6 +103,8 @@ pub struct SystemInfo {
     pub cdi_directories: Vec<String>,
     /// Proxies, credentials masked: HTTP, HTTPS, and those not to use them for.
     pub proxies: (String, String, String),
+    /// Whether the daemon logs for debugging.
+    pub debug: bool,
     /// What the user should know.
     pub warnings: Vec<String>,
 }

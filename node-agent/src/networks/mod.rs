@@ -206,6 +206,13 @@ impl NetworkStore {
         }
     }
 
+    /// Lets the helper process end if it has nothing to do; for the daemon's orderly end. What containers need stays.
+    pub async fn close(&self) {
+        let host = self.shared.host.clone();
+        // Cut off only with the daemon itself.
+        let _ = tokio::task::spawn_blocking(move || host.leave_netd()).await;
+    }
+
     /// Removes every trace of networks from the kernel and lets netd end. For the uninstall, when no container runs.
     pub async fn dismantle(&self) -> Result<(), NodeError> {
         let host = self.shared.host.clone();
@@ -215,7 +222,7 @@ impl NetworkStore {
                 tracing::warn!(error = %crate::error::ErrorChain(error), "network could not be removed");
             }
             host.remove_firewall()?;
-            host.disconnect_netd();
+            host.leave_netd();
             Ok(())
         })
         .await?

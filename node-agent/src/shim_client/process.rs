@@ -17,6 +17,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use node_shim::protocol::{EXIT_FILE, ExitRecord, SHIM_LOG_FILE, SOCKET_FILE};
+use rustix::io::Errno;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::task::spawn_blocking;
@@ -78,12 +80,20 @@ impl ShimProgram {
 #[derive(Debug, Clone)]
 pub struct ProcessShims {
     program: ShimProgram,
+    /// Limit of open files; `None` is the daemon's own.
+    descriptors: Option<Rlimit>,
 }
 
 impl ProcessShims {
     /// Shims made of this program.
     pub fn new(program: ShimProgram) -> Self {
-        Self { program }
+        Self { program, descriptors: None }
+    }
+
+    /// Shims, and with them containers, get this limit of open files instead of the daemon's own, which it may have
+    /// raised for itself.
+    pub fn with_descriptor_limit(self, limit: Rlimit) -> Self {
+        Self { descriptors: Some(limit), ..self }
     }
 
     #[expect(
@@ -105,9 +115,25 @@ impl ProcessShims {
         let spawned = spawn_blocking(move || command.spawn()).await;
         let program = self.program.path.clone();
         match spawned {
-            Ok(Ok(child)) => Ok(child),
+            Ok(Ok(child)) => {
+                self.limit(&child);
+                Ok(child)
+            }
             Ok(Err(source)) => Err(ShimError::Spawn { program, source }),
             Err(stopped) => Err(ShimError::Spawn { program, source: io::Error::other(stopped) }),
+        }
+    }
+}
+
+impl ProcessShims {
+    /// Gives a fresh shim its limit. It starts nothing before the daemon has spoken to it, so this is early enough.
+    fn limit(&self, child: &Child) {
+        let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let (Some(pid), Some(limit)) = (pid, self.descriptors) else { return };
+        match prlimit(Some(pid), Resource::Nofile, limit) {
+            // It has ended already, which is found out by those who wait for its answer.
+            Ok(_) | Err(Errno::SRCH) => {}
+            Err(error) => tracing::warn!(%error, "containers keep the daemon's limit of open files"),
         }
     }
 }

@@ -52,6 +52,8 @@ pub struct Settings {
     pub seccomp_profile: String,
     /// Whether containers get no-new-privileges unless they say otherwise.
     pub no_new_privileges: bool,
+    /// Whether the daemon logs for debugging.
+    pub debug: bool,
     /// Sentences about the settings that the user should know.
     pub warnings: Vec<String>,
 }
@@ -148,6 +150,7 @@ fn apply(info: &mut SystemInfo, settings: &Settings) {
     info.address_pools.clone_from(&settings.address_pools);
     info.proxies.clone_from(&settings.proxies);
     info.cdi_directories.clone_from(&settings.cdi_directories);
+    info.debug = settings.debug;
     info.security_options = security_options(info, settings);
     info.warnings.extend(settings.warnings.iter().cloned());
 }

@@ -25,6 +25,8 @@ const START_LIMIT: Duration = Duration::from_secs(5);
 const START_AGAIN: Duration = Duration::from_millis(500);
 /// How long an answer may take; binding ports and opening sockets never blocks, so this means "stuck".
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// How long the daemon's end may be held up by a netd that does not answer.
+const GOODBYE_LIMIT: Duration = Duration::from_millis(200);
 const POLL: Duration = Duration::from_millis(1);
 
 /// Talks to netd and remembers what it was told.
@@ -89,9 +91,18 @@ impl Client {
         if link.state == State::default() { Ok(()) } else { self.connect(&mut link) }
     }
 
-    /// Ends the connection; the next change opens it again.
-    pub(crate) fn disconnect(&self) {
-        self.link.lock().unwrap_or_else(PoisonError::into_inner).stream = None;
+    /// Says goodbye: ends netd when it has nothing to do, and leaves it alone otherwise. The next change connects again.
+    pub(crate) fn leave(&self) {
+        let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        let stream = link.stream.take();
+        if link.state != State::default() {
+            return;
+        }
+        // One that does not answer ends by itself, a little later.
+        if let Ok(mut stream) = stream.map_or_else(|| UnixStream::connect(&self.socket), Ok) {
+            let _ = stream.set_read_timeout(Some(GOODBYE_LIMIT));
+            let _: Result<Reply, _> = exchange(&mut stream, &Request::Stop);
+        }
     }
 
     /// Resolves when netd is needed and not there.

@@ -156,7 +156,7 @@ fn netd_ends_when_there_is_nothing_to_do_and_comes_back_when_there_is() {
         std::thread::sleep(Duration::from_millis(200));
         assert!(listening());
         world.host.restore(&Desired { networks: vec![net], sandboxes: Vec::new() });
-        world.host.disconnect_netd();
+        world.host.leave_netd();
         wait_until("netd has ended", || !listening());
         let again = world.host.ensure_sandbox(&web.spec, None).unwrap();
         assert!(resolves(&web));

@@ -7,6 +7,8 @@
 mod command_line;
 mod file;
 mod options;
+#[cfg(test)]
+mod reference;
 mod settings;
 mod typed;
 
@@ -15,7 +17,9 @@ use std::path::PathBuf;
 
 pub(crate) use self::command_line::{CommandLine, Invocation};
 pub(crate) use self::settings::Settings;
-pub(crate) use self::typed::{Config, HostAddress, LogFormat, LogLevel, TlsMode, TlsSettings};
+pub(crate) use self::typed::{
+    Config, EMBEDDED_RUNTIMES, HostAddress, LogFormat, LogLevel, TlsMode, TlsSettings,
+};
 
 /// Where the configuration file is when nobody says otherwise.
 pub(crate) const DEFAULT_CONFIG_FILE: &str = "/etc/shoal/daemon.json";

@@ -1,7 +1,7 @@
 //! Everything that can be set, in one table: name of the flag, key in the file, kind of value, and what Shoal does with it.
 //!
 //! Start reading at [`OPTIONS`]. Names and semantics are dockerd's; defaults that differ are in `typed.rs`. The table is also
-//! the help text and the source of docs/daemon-options.md.
+//! the help text and the source of docs/daemon-options.md (`reference.rs`).
 
 use std::fmt::Write as _;
 
@@ -27,6 +27,8 @@ pub(super) enum Kind {
 pub(super) enum Support {
     /// What dockerd does.
     Yes,
+    /// Nothing, because it is always so; in which words.
+    Inherent(&'static str),
     /// Nothing, because it has no meaning here; why.
     Ignored(&'static str),
     /// It refuses to start, because what is asked for cannot be had; why.
@@ -79,6 +81,10 @@ impl OptionSpec {
 
     const fn reloads(self) -> Self {
         Self { reloads: true, ..self }
+    }
+
+    const fn inherent(self, why: &'static str) -> Self {
+        Self { support: Support::Inherent(why), ..self }
     }
 
     const fn ignored(self, why: &'static str) -> Self {
@@ -145,7 +151,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     same("exec-root", Text, "Directory of state that a reboot ends (default /run/shoal)"),
     same("experimental", Bool, "Switch experimental features on"),
     keyed("feature", "features", Json, "Feature switch: NAME[=true|false]").reloads(),
-    same("firewall-backend", Text, "nftables, the only one").ignored("rules are always nftables"),
+    same("firewall-backend", Text, "nftables, the only one").inherent("rules are always nftables"),
     same("fixed-cidr", Text, "Part of the default bridge's IPv4 subnet from which addresses are taken"),
     same("fixed-cidr-v6", Text, "IPv6 subnet of the default bridge"),
     same("group", Text, "Group of the unix socket (default docker)").short('G'),
@@ -170,7 +176,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     keyed("label", "labels", List, "Label of the daemon: KEY=VALUE").reloads(),
     same("live-restore", Bool, "Accepted for compatibility")
         .reloads()
-        .ignored("containers always survive the daemon"),
+        .inherent("containers always survive the daemon"),
     same("log-driver", Text, "Log driver of containers that name none (default json-file)"),
     same("log-format", Text, "Format of the daemon's own log: text or json"),
     same("log-level", Text, "debug, info, warn, error or fatal (default info)").short('l').reloads(),
@@ -275,7 +281,7 @@ mod tests {
     #[test]
     fn a_reason_stands_with_everything_that_is_not_supported() {
         for option in OPTIONS {
-            if let Support::Ignored(why) | Support::Refused(why) = option.support {
+            if let Support::Inherent(why) | Support::Ignored(why) | Support::Refused(why) = option.support {
                 assert!(!why.is_empty(), "{}", option.name());
             }
         }

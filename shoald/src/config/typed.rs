@@ -61,6 +61,9 @@ pub(crate) struct Config {
     pub(crate) ignored: Vec<(&'static str, &'static str)>,
 }
 
+/// Names that the built-in runtime answers to.
+pub(crate) const EMBEDDED_RUNTIMES: [&str; 3] = ["io.containerd.runc.v2", "runc", "shoal"];
+
 /// What containers get that do not say otherwise.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ContainerDefaults {
@@ -427,8 +430,15 @@ fn check_exec_options(settings: &Settings) -> Result<(), ConfigError> {
 
 fn container_defaults(settings: &Settings) -> Result<ContainerDefaults, ConfigError> {
     let runtimes = runtimes(settings)?;
+    let runtime = settings.text("default-runtime").unwrap_or_default().to_owned();
+    if !EMBEDDED_RUNTIMES.contains(&runtime.as_str())
+        && !runtimes.contains_key(&runtime)
+        && !runtime.is_empty()
+    {
+        return Err(ConfigError::value(format!("specified default runtime '{runtime}' does not exist")));
+    }
     Ok(ContainerDefaults {
-        runtime: settings.text("default-runtime").unwrap_or_default().to_owned(),
+        runtime,
         runtimes,
         log_driver: settings.text("log-driver").unwrap_or("json-file").to_owned(),
         log_options: settings.pairs("log-opts"),

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use self::tls::ClientIdentity;
+pub(crate) use self::unix::remove_stale;
 use crate::config::{Config, HostAddress, TlsMode};
 
 /// How long a client may take to send the head of a request, once it has begun.

@@ -34,7 +34,8 @@ pub(super) fn bind(path: &Path, group: &str) -> Result<UnixListener, ListenError
     Ok(socket)
 }
 
-fn remove_stale(path: &Path) -> std::io::Result<()> {
+/// Removes the socket file of a daemon that is gone.
+pub(crate) fn remove_stale(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::FileTypeExt as _;
     match path.symlink_metadata() {
         Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path),

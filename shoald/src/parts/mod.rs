@@ -5,4 +5,5 @@
 pub(crate) mod containers;
 pub(crate) mod networks;
 pub(crate) mod registries;
+pub(crate) mod reload;
 pub(crate) mod system;

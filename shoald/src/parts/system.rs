@@ -6,19 +6,18 @@ use node_agent::system::Settings;
 use shoal_types::container::security::SeccompChoice;
 
 use super::registries::proxies;
-use crate::config::Config;
-use crate::listen::Listener;
+use crate::config::{Config, EMBEDDED_RUNTIMES};
 
 /// Networks whose registries need no proper TLS, always.
 const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1/128"];
 
-/// What `info` shows of the configuration.
-pub(crate) fn settings(config: &Config, identity: &str, listeners: &[Listener]) -> Settings {
+/// What `info` shows of the configuration. `open` are listeners that anybody may use who reaches them.
+pub(crate) fn settings(config: &Config, identity: &str, open: &[String]) -> Settings {
     let is_network = |text: &&String| text.parse::<ipnet::IpNet>().is_ok();
     let insecure = &config.registries.insecure;
     let networks =
         LOOPBACK.iter().map(|net| (*net).to_owned()).chain(insecure.iter().filter(is_network).cloned());
-    let embedded = ["io.containerd.runc.v2", "runc", "shoal"].map(|name| {
+    let embedded = EMBEDDED_RUNTIMES.map(|name| {
         (name.to_owned(), (node_agent::containers::config::EMBEDDED_RUNTIME.to_owned(), Vec::new()))
     });
     let configured = config
@@ -61,7 +60,8 @@ pub(crate) fn settings(config: &Config, identity: &str, listeners: &[Listener]) 
         }
         .to_owned(),
         no_new_privileges: config.containers.no_new_privileges,
-        warnings: warnings(config, listeners),
+        debug: config.debug,
+        warnings: warnings(config, open),
     }
 }
 
@@ -73,14 +73,14 @@ fn mask(url: &str) -> String {
     }
 }
 
-fn warnings(config: &Config, listeners: &[Listener]) -> Vec<String> {
-    let open = listeners.iter().filter(|listener| listener.is_open_to_the_network());
+fn warnings(config: &Config, open: &[String]) -> Vec<String> {
     let mut warnings: Vec<String> = open
-        .map(|listener| {
+        .iter()
+        .map(|name| {
             format!(
                 "[DEPRECATION NOTICE]: API is accessible on {} without encryption. Access to the remote API is \
                  equivalent to root access on the host. Refer to docs/security.md for more information.",
-                listener.name().replace("tcp://", "http://")
+                name.replace("tcp://", "http://")
             )
         })
         .collect();

@@ -101,7 +101,7 @@ impl Machine {
         };
         let config = EngineConfig::new(self.root.path().join("data"), self.root.path().join("exec"));
         let engine = Engine::new(seams, config, Host::capable(CgroupVersion::V1));
-        let report = boot(&engine).await.unwrap();
+        let report = boot(&engine, crate::boot::Policies::Follow).await.unwrap();
         (engine, report)
     }
 
