@@ -9,6 +9,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use api_compat::Api;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::Service;
 use node_agent::boot::Policies;
 use rustix::process::Rlimit;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +19,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{CommandLine, Config, HostAddress};
 use crate::engine::{Engine, StartError};
-use crate::listen::{self, Listener};
+use crate::listen;
+use crate::memory::Quiet;
 use crate::pidfile::Pidfile;
 use crate::signals::{Signal, Signals};
 use crate::telemetry::{self, LevelHandle};
@@ -68,9 +72,12 @@ async fn live(
     let stop = CancellationToken::new();
     engine.spawn_keepers(&background, &stop);
     let connections = TaskTracker::new();
+    let quiet = Quiet::default();
+    spawn_until(&background, &stop, quiet.clone().keep());
     for listener in listeners {
         tracing::info!(listener = listener.name(), "API listens");
-        serve(listener, engine.api(), &background, &connections, &stop);
+        let service = Noticed { api: engine.api(), quiet: quiet.clone() };
+        background.spawn(listener.serve(service, connections.clone(), stop.clone()));
     }
     // Fails when nobody supervises us.
     let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
@@ -94,14 +101,37 @@ async fn live(
     Ok(())
 }
 
-fn serve(
-    listener: Listener,
+/// The API, and who is told of each request.
+#[derive(Clone)]
+struct Noticed {
     api: Api,
+    quiet: Quiet,
+}
+
+impl Service<Request<Incoming>> for Noticed {
+    type Response = <Api as Service<Request<Incoming>>>::Response;
+    type Error = <Api as Service<Request<Incoming>>>::Error;
+    type Future = <Api as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.quiet.disturb();
+        self.api.call(request)
+    }
+}
+
+/// Runs a task that ends with the daemon.
+fn spawn_until(
     background: &TaskTracker,
-    connections: &TaskTracker,
     stop: &CancellationToken,
+    task: impl Future<Output = ()> + Send + 'static,
 ) {
-    background.spawn(listener.serve(api, connections.clone(), stop.clone()));
+    let stop = stop.clone();
+    background.spawn(async move {
+        tokio::select! {
+            () = task => {}
+            () = stop.cancelled() => {}
+        }
+    });
 }
 
 /// Does what signals say until one of them says to end.

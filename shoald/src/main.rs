@@ -12,6 +12,7 @@ mod identity;
 mod init;
 mod limits;
 mod listen;
+mod memory;
 mod parts;
 mod pidfile;
 mod signals;
