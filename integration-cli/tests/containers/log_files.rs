@@ -31,8 +31,10 @@ fn the_json_file_has_one_object_a_line_with_stream_and_time(t: &Test) {
 }
 
 fn files_of(t: &Test, path: &str) -> Vec<String> {
-    let listed = t.host(&format!("ls -1 {path}*")).ok();
-    listed.lines().map(|line| line.trim_start_matches(path).to_owned()).collect()
+    let (directory, name) = path.rsplit_once('/').unwrap();
+    // The directory, because a file may be renamed between its listing by a pattern and a look at it.
+    let listed = t.host(&format!("ls -1 {directory}")).ok();
+    listed.lines().filter_map(|line| line.strip_prefix(name)).map(str::to_owned).collect()
 }
 
 const MANY_LINES: &str = "seq 1 4000";

@@ -2,14 +2,16 @@
 //!
 //! Start reading at [`Rotation::rotate`]. Names are dockerd's: `PATH.1` is the newest rotated file, `.gz` is appended
 //! when it is compressed. Compression happens in a forked child that knows nothing but its two files, so that the shim
-//! needs no thread and no output waits for it; the result is put in place by the shim when the child has ended.
+//! needs no thread and no output waits for it; the result is put in place by the shim when the child has ended. A
+//! compressed file says which file it was made from ([`Origin`]): a reader may meet both, and what was written in one
+//! moment may fill several files, so times do not tell them apart.
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use flate2::{Compression, GzBuilder};
 use rustix::process::{Pid, Signal};
 
 use crate::protocol::LogFileConfig;
@@ -184,8 +186,44 @@ fn compress_and_exit(source: &File, target: &File) -> ! {
     sys::exit_now(i32::from(run().is_err()))
 }
 
-fn compress(mut source: File, target: File) -> io::Result<()> {
-    let mut encoder = GzEncoder::new(target, Compression::fast());
+/// Device and inode of a log file. Kept beyond its end in a field of the header of the compressed file (RFC 1952,
+/// section 2.3.1.1), where other programs pass over it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Origin {
+    device: u64,
+    inode: u64,
+}
+
+/// The two letters of our field, and its length.
+const FIELD_HEAD: [u8; 4] = [b'S', b'L', 16, 0];
+
+impl Origin {
+    /// The identity of an open file.
+    pub(crate) fn of(file: &File) -> io::Result<Self> {
+        file.metadata().map(|metadata| Self::of_metadata(&metadata))
+    }
+
+    /// The identity of a file that was looked at.
+    pub(crate) fn of_metadata(metadata: &fs::Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+
+    fn to_field(self) -> Vec<u8> {
+        [&FIELD_HEAD[..], &self.device.to_le_bytes(), &self.inode.to_le_bytes()].concat()
+    }
+
+    /// Reads the field back; `None` for a file that another program has compressed.
+    pub(crate) fn from_field(field: &[u8]) -> Option<Self> {
+        let (device, inode) = field.strip_prefix(&FIELD_HEAD)?.split_at_checked(8)?;
+        let number = |bytes: &[u8]| bytes.try_into().map(u64::from_le_bytes).ok();
+        Some(Self { device: number(device)?, inode: number(inode)? })
+    }
+}
+
+/// Compresses a whole log file.
+pub(crate) fn compress(mut source: File, target: File) -> io::Result<()> {
+    let header = GzBuilder::new().extra(Origin::of(&source)?.to_field());
+    let mut encoder = header.write(target, Compression::fast());
     io::copy(&mut source, &mut encoder)?;
     encoder.finish()?;
     Ok(())

@@ -6,13 +6,14 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
 use jiff::Timestamp;
 
 use super::{Format, MAX_ENTRY_LEN, Parsed, Parser, json, local};
+use crate::log::rotation::Origin;
 
 /// A part of a buffer.
 #[derive(Debug, Clone, Copy, Default)]
@@ -25,8 +26,8 @@ pub(super) struct Extent {
 #[derive(Debug)]
 pub(super) struct Source {
     content: Content,
-    /// Device and inode.
-    identity: (u64, u64),
+    /// Which file it is, or was made from; `None` for one that another program has compressed.
+    origin: Option<Origin>,
     /// The time of the first entry, if there is one.
     first_time: Option<Timestamp>,
     /// Whether nothing can be added to it any more.
@@ -41,18 +42,17 @@ enum Content {
 
 impl Source {
     fn plain(file: File, format: Format) -> io::Result<Self> {
-        let identity = identity(&file)?;
+        let origin = Some(Origin::of(&file)?);
         let mut source =
-            Self { content: Content::Plain { file, offset: 0 }, identity, first_time: None, is_final: false };
+            Self { content: Content::Plain { file, offset: 0 }, origin, first_time: None, is_final: false };
         source.read_first_time(format)?;
         Ok(source)
     }
 
     fn compressed(file: File, format: Format) -> io::Result<Self> {
-        let identity = identity(&file)?;
         let decoder = Box::new(GzDecoder::new(file.try_clone()?));
         let content = Content::Compressed { path: file, decoder };
-        let mut source = Self { content, identity, first_time: None, is_final: true };
+        let mut source = Self { content, origin: None, first_time: None, is_final: true };
         source.read_first_time(format)?;
         Ok(source)
     }
@@ -73,6 +73,9 @@ impl Source {
                 Parsed::Incomplete if n_read == 0 => break,
                 Parsed::Incomplete => {}
             }
+        }
+        if let Content::Compressed { decoder, .. } = &self.content {
+            self.origin = decoder.header().and_then(|header| header.extra()).and_then(Origin::from_field);
         }
         self.rewind()
     }
@@ -117,14 +120,28 @@ impl Source {
 
     /// Whether the log's current file is this one. A log without a current file is between two of them.
     pub(super) fn is_current(&self, path: &Path) -> io::Result<bool> {
-        Ok(current_identity(path)?.is_none_or(|current| current == self.identity))
+        Ok(current_origin(path)?.is_none_or(|current| Some(current) == self.origin))
     }
 
-    /// Whether nothing of the other file is news to whoever has read this one: it is this one, perhaps compressed
-    /// meanwhile, or was begun before it. An empty file is the one that was just begun.
+    /// Whether both have the same entries: it is one file, which may have been compressed between two looks. The inode
+    /// of a file that was compressed serves another one later, whose entries are of another time; without an origin
+    /// the time alone has to do.
+    fn is_same(&self, other: &Self) -> bool {
+        let is_same_time = other.first_time.is_some() && other.first_time == self.first_time;
+        match (self.origin, other.origin) {
+            (Some(one), Some(two)) => one == two && (self.is_plain() && other.is_plain() || is_same_time),
+            (None, _) | (_, None) => is_same_time,
+        }
+    }
+
+    fn is_plain(&self) -> bool {
+        matches!(self.content, Content::Plain { .. })
+    }
+
+    /// Whether nothing of the other file is news to whoever has read this one: it is this one, or was begun before it.
+    /// An empty file is the one that was just begun, and one that was begun in the same moment a later one.
     fn covers(&self, other: &Self) -> bool {
-        other.identity == self.identity
-            || other.first_time.is_some_and(|first| Some(first) <= self.first_time)
+        self.is_same(other) || other.first_time.is_some_and(|first| Some(first) < self.first_time)
     }
 
     /// Starts over if the writer has: a log of one file is emptied when it is full. `true` if it was.
@@ -148,11 +165,6 @@ impl Source {
     }
 }
 
-fn identity(file: &File) -> io::Result<(u64, u64)> {
-    let metadata = file.metadata()?;
-    Ok((metadata.dev(), metadata.ino()))
-}
-
 /// How often to begin anew when the writer goes on to another file meanwhile. Only a log of tiny files that is written
 /// at full speed needs more than one or two.
 const MOST_LOOKS: u32 = 100;
@@ -174,10 +186,10 @@ pub(super) fn open_newer(
 
 /// Repeats a look at the files until the current one was the same before and after: then none was renamed past it.
 fn look_until_steady(path: &Path, look: impl Fn() -> io::Result<Vec<Source>>) -> io::Result<Vec<Source>> {
-    let mut before = current_identity(path)?;
+    let mut before = current_origin(path)?;
     for _ in 1..MOST_LOOKS {
         let sources = look()?;
-        let after = current_identity(path)?;
+        let after = current_origin(path)?;
         // Without a current file the writer is between two, or there is no log.
         if before == after && (after.is_some() || sources.is_empty()) {
             return Ok(sources);
@@ -188,9 +200,9 @@ fn look_until_steady(path: &Path, look: impl Fn() -> io::Result<Vec<Source>>) ->
     look()
 }
 
-fn current_identity(path: &Path) -> io::Result<Option<(u64, u64)>> {
+fn current_origin(path: &Path) -> io::Result<Option<Origin>> {
     match std::fs::metadata(path) {
-        Ok(current) => Ok(Some((current.dev(), current.ino()))),
+        Ok(current) => Ok(Some(Origin::of_metadata(&current))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -218,11 +230,8 @@ fn open_until(
         if known.is_some_and(|known| known.covers(&source)) {
             break;
         }
-        // Met before: it was renamed meanwhile, or compressed, which keeps its first entry.
-        let is_met = sources.iter().any(|met| {
-            met.identity == source.identity || (source.is_final && met.first_time == source.first_time)
-        });
-        if !is_met {
+        // Met before: it was renamed meanwhile, or compressed.
+        if !sources.iter().any(|met| met.is_same(&source)) {
             sources.push(source);
         }
     }

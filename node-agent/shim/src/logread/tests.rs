@@ -249,6 +249,35 @@ fn a_follower_that_is_late_finds_the_files_that_were_rotated_and_compressed_mean
     assert_eq!(texts(&read_all(&mut reader).0), "8\n");
 }
 
+/// A burst is read from its pipe at once, so that all of its entries have one time, and it may fill several files.
+#[test]
+fn files_whose_entries_are_of_one_moment_are_all_read() {
+    for is_compressed in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let config = LogConfig::JsonFile(file(path.clone(), None, 10));
+        lay_out(&path, Format::Json, &[(vec![5, 5], false)]);
+        let mut follower = LogReader::open(&config, LogQuery::default()).unwrap().unwrap();
+        assert_eq!(texts(&read_all(&mut follower).0), "5\n5\n");
+        fs::rename(&path, dir.path().join("log.3")).unwrap();
+        lay_out(&path, Format::Json, &[(vec![5, 5, 5], false), (vec![5], false), (vec![5; 4], false)]);
+        if is_compressed {
+            for index in 1..4 {
+                let plain = dir.path().join(format!("log.{index}"));
+                let target = fs::File::create(dir.path().join(format!("log.{index}.gz"))).unwrap();
+                crate::log::rotation::compress(fs::File::open(&plain).unwrap(), target).unwrap();
+                fs::remove_file(plain).unwrap();
+            }
+        }
+        assert_eq!(read_all(&mut follower).0.len(), 8, "{is_compressed}");
+        let mut reader = LogReader::open(&config, LogQuery::default()).unwrap().unwrap();
+        assert_eq!(read_all(&mut reader).0.len(), 10, "{is_compressed}");
+        let tail = LogQuery { tail: Some(7), ..LogQuery::default() };
+        let mut reader = LogReader::open(&config, tail).unwrap().unwrap();
+        assert_eq!(read_all(&mut reader).0.len(), 7, "{is_compressed}");
+    }
+}
+
 #[test]
 fn a_log_of_one_file_is_followed_when_it_starts_over() {
     let dir = tempfile::tempdir().unwrap();
