@@ -4,6 +4,7 @@
 //! to the daemon as soon as it is entered, and never taken back. The exit is on disk before anybody is told; it is told
 //! when the output is complete.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -138,6 +139,10 @@ impl Shim {
         let log = LogWriter::open(&self.bundle.launch.log)
             .map_err(|error| internal("open the container's log", error))?;
         self.init.set_log(log);
+        // Beside the log: that is a disk, while the bundle lies in memory.
+        if let Some(directory) = self.bundle.launch.log.path().and_then(Path::parent) {
+            self.init.spill_into(directory.to_owned());
+        }
         let config =
             self.bundle.read_config().map_err(|error| internal("read what the container shall be", error))?;
         match config.console() {

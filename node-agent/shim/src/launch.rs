@@ -4,7 +4,7 @@
 //! have a default.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use shoal_types::ContainerId;
@@ -97,6 +97,16 @@ pub enum LogConfig {
     JsonFile(LogFileConfig),
     /// The engine's own compact frames.
     Local(LogFileConfig),
+}
+
+impl LogConfig {
+    /// The current file, if there is one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::None => None,
+            Self::JsonFile(file) | Self::Local(file) => Some(&file.path),
+        }
+    }
 }
 
 /// A log in a file, rotated by size.

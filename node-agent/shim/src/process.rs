@@ -183,7 +183,7 @@ impl Shim {
     fn patience(&self, is_swollen: bool) -> Patience {
         let sessions = self.execs.iter().filter_map(|exec| exec.session()).chain([&self.init]);
         let deadline = sessions
-            .filter_map(Session::deadline)
+            .filter_map(Session::next_wake)
             .chain(self.accept_again)
             .chain(self.oom.deadline())
             .chain(self.commands.deadline())
@@ -205,6 +205,9 @@ impl Shim {
     }
 
     fn pass_deadlines(&mut self) {
+        if let Err(error) = self.init.on_time(&self.poller) {
+            report(&format!("cannot let the container go on without a client: {error}"));
+        }
         let Some(again) = self.accept_again else { return };
         if Instant::now() >= again && self.poller.add(&self.listener, Token::Listener, Interest::READ).is_ok()
         {

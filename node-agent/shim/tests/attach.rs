@@ -162,6 +162,26 @@ fn a_client_that_stands_still_holds_the_container_up_until_it_goes_on_or_vanishe
     }
 }
 
+/// With a log there is a disk, where the output for a client that stands still waits, so that the container goes on. The
+/// client gets all of it when it goes on as well.
+#[test]
+fn a_client_that_stands_still_holds_a_container_with_a_log_up_only_for_a_while() {
+    if !is_privileged() {
+        return;
+    }
+    let machine = Machine::new();
+    let runtime = Runtime::available()[0];
+    let n_bytes = 24 * 1024 * 1024;
+    let mut container = machine.container(runtime, &format!("yes 123456789abcdef | head -c {n_bytes}"));
+    let mut daemon = container.spawn();
+    let mut sleeper = daemon.attach(RAW);
+    daemon.run();
+    assert_eq!(daemon.exit().code, 0);
+    let mut counter = Counter::default();
+    std::io::copy(&mut sleeper.socket, &mut counter).unwrap();
+    assert_eq!((counter.n_bytes, counter.is_intact), (n_bytes, true));
+}
+
 /// Counts bytes and checks that they are those of `yes 123456789abcdef`.
 struct Counter {
     n_bytes: usize,

@@ -1,13 +1,16 @@
 //! One client attached to a process: what waits for it, what it sends, how it leaves.
 //!
 //! Start reading at [`Client::send`]. Output is sent at once as far as the socket takes it; the rest waits here, whole
-//! and in order. The session decides when too much waits and when a client is read.
+//! and in order, in memory and then perhaps on disk (`spill.rs`). The session decides when too much waits and when a
+//! client is read.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::time::Instant;
 
+use super::spill::Spill;
 use crate::poll::{ConnectionId, Interest, Poller, Token};
 use crate::protocol::{AttachRequest, Framing};
 use crate::stream::Stream;
@@ -53,6 +56,9 @@ impl Backlog {
     }
 }
 
+/// How much is taken back from disk at a time.
+const SPILL_CHUNK: usize = 256 * 1024;
+
 /// Whether input can be passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Readiness {
@@ -80,6 +86,10 @@ pub(super) struct Client {
     /// Whether more input may come from it.
     sends_input: bool,
     backlog: Backlog,
+    /// What waits behind the backlog. As long as there is one the backlog is not empty.
+    spill: Option<Spill>,
+    /// Since when it has taken nothing although too much waits for it.
+    still_since: Option<Instant>,
     standing: Standing,
     /// What the poller was told; `None` while it watches nothing, not even a hang-up.
     watched: Option<Interest>,
@@ -94,6 +104,8 @@ impl Client {
             wants,
             sends_input: wants.stdin,
             backlog: Backlog::default(),
+            spill: None,
+            still_since: None,
             standing: Standing::Present,
             watched: None,
         }
@@ -107,8 +119,27 @@ impl Client {
         self.sends_input
     }
 
-    pub(super) fn backlog_len(&self) -> usize {
-        self.backlog.len()
+    /// Whether more waits than `limit` in memory, or than there is room for on disk. `now` is remembered as the
+    /// beginning of that until it takes something.
+    pub(super) fn is_in_the_way(&mut self, limit: usize, now: Instant) -> bool {
+        let has_too_much = match &self.spill {
+            Some(spill) => spill.is_full(),
+            None => self.backlog.len() >= limit,
+        };
+        let is_still = has_too_much && self.spill.is_none();
+        self.still_since = if is_still { self.still_since.or(Some(now)) } else { None };
+        has_too_much
+    }
+
+    /// Since when it stands still, unless what is for it waits on disk already.
+    pub(super) fn still_since(&self) -> Option<Instant> {
+        self.still_since
+    }
+
+    /// What comes from now on waits on disk until it has taken everything.
+    pub(super) fn spill_to(&mut self, spill: Spill) {
+        self.spill = Some(spill);
+        self.still_since = None;
     }
 
     /// Delivers output of a stream that it wants.
@@ -125,6 +156,11 @@ impl Client {
             Framing::Multiplexed => Some(frame_header(stream, bytes.len())),
         };
         let header = header.as_ref().map_or(&[][..], |header| header);
+        if let Some(spill) = &mut self.spill {
+            spill.put(header);
+            spill.put(bytes);
+            return;
+        }
         let mut n_sent = 0;
         if self.backlog.is_empty() {
             match self.socket.write_vectored(&[IoSlice::new(header), IoSlice::new(bytes)]) {
@@ -139,8 +175,25 @@ impl Client {
 
     /// Sends what waits.
     pub(super) fn flush(&mut self) {
-        if self.backlog.flush_to(&mut self.socket).is_err() {
-            self.vanish();
+        let n_waiting = self.backlog.len();
+        if self.flush_all().is_err() {
+            return self.vanish();
+        }
+        if self.backlog.len() != n_waiting {
+            self.still_since = None;
+        }
+    }
+
+    fn flush_all(&mut self) -> io::Result<()> {
+        loop {
+            self.backlog.flush_to(&mut self.socket)?;
+            let Some(spill) = self.spill.as_mut().filter(|_| self.backlog.is_empty()) else { return Ok(()) };
+            let mut chunk = vec![0; SPILL_CHUNK];
+            let n_taken = spill.take(&mut chunk)?;
+            self.backlog.push(chunk.get(..n_taken).unwrap_or_default());
+            if spill.is_empty() {
+                self.spill = None;
+            }
         }
     }
 
@@ -166,6 +219,7 @@ impl Client {
     pub(super) fn vanish(&mut self) {
         self.standing = Standing::Vanished;
         self.backlog.clear();
+        self.spill = None;
     }
 
     /// Whether it can be closed.

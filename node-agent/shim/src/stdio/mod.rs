@@ -1,18 +1,23 @@
 //! A process' standard streams: who made them, who gets them, how they end.
 //!
 //! Start reading at [`Session`], one for the init process and one for each exec that runs. `pipes.rs` makes the ends,
-//! `input.rs` feeds standard input, `client.rs` is one attached client. The rules are dockerd's: output goes to every
-//! client from the moment it attached and to the log; a client that is slow holds the process up, one that is gone does
-//! not. Where connections come from and what a process' end means is not decided here.
+//! `input.rs` feeds standard input, `client.rs` is one attached client, `spill.rs` what waits for it on disk. Output goes
+//! to every client from the moment it attached and to the log. A client that is slow holds the process up, so that no
+//! byte is lost and little waits; one that stands still does so only for [`PATIENCE`], unlike with dockerd, whose
+//! containers stop for ever when somebody stops a terminal. What comes then waits on disk, and only a client that does
+//! not even take what has room there holds the process up again, because nothing may be cut out of a stream. Where
+//! connections come from and what a process' end means is not decided here.
 
 mod client;
 mod input;
 mod pipes;
+mod spill;
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Instant;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::termios::Winsize;
@@ -21,6 +26,7 @@ pub(crate) use self::client::Backlog;
 use self::client::{Client, Readiness};
 use self::input::Input;
 pub(crate) use self::pipes::{ChildEnds, Plan};
+use self::spill::Spill;
 use crate::log::LogWriter;
 use crate::poll::{ConnectionId, Interest, Poller, Ready, SessionId, Token};
 use crate::protocol::{AttachRequest, ConsoleSize};
@@ -31,6 +37,9 @@ const CLIENT_BACKLOG: usize = 1024 * 1024;
 
 /// The same once the process has ended: what is left in its pipes must come out even if a client stands still.
 const FINAL_CLIENT_BACKLOG: usize = 4 * 1024 * 1024;
+
+/// How long a client that takes nothing may hold the process up.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a client does to the process by ending its input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +87,8 @@ pub(crate) struct Session {
     size: Option<ConsoleSize>,
     clients: Vec<Client>,
     log: LogWriter,
+    /// Where output may wait for clients that stand still; `None` where it may not or cannot.
+    spill_directory: Option<PathBuf>,
     flow: Flow,
 }
 
@@ -101,6 +112,7 @@ impl Session {
             size: None,
             clients: Vec::new(),
             log: LogWriter::None,
+            spill_directory: None,
             flow: Flow::Held,
         }
     }
@@ -108,6 +120,11 @@ impl Session {
     /// Stores output in this log from now on.
     pub(crate) fn set_log(&mut self, log: LogWriter) {
         self.log = log;
+    }
+
+    /// Lets output wait in this directory for clients that stand still.
+    pub(crate) fn spill_into(&mut self, directory: PathBuf) {
+        self.spill_directory = Some(directory);
     }
 
     /// The log.
@@ -303,6 +320,34 @@ impl Session {
         }
     }
 
+    /// When [`Self::on_time`] has something to do.
+    pub(crate) fn next_wake(&self) -> Option<Instant> {
+        self.deadline().into_iter().chain(self.next_spill()).min()
+    }
+
+    fn next_spill(&self) -> Option<Instant> {
+        self.spill_directory.as_ref()?;
+        self.clients.iter().filter_map(Client::still_since).min().map(|since| since + PATIENCE)
+    }
+
+    /// Lets the process go on if a client has held it up for too long.
+    pub(crate) fn on_time(&mut self, poller: &Poller) -> io::Result<()> {
+        let now = Instant::now();
+        if self.next_spill().is_none_or(|due| due > now) {
+            return Ok(());
+        }
+        for client in &mut self.clients {
+            let is_due = client.still_since().is_some_and(|since| since + PATIENCE <= now);
+            let Some(directory) = self.spill_directory.as_ref().filter(|_| is_due) else { continue };
+            match Spill::create(directory) {
+                Ok(spill) => client.spill_to(spill),
+                // The disk does not serve: from now on clients are waited for.
+                Err(_) => self.spill_directory = None,
+            }
+        }
+        self.update_clients(poller)
+    }
+
     /// Whether all output has been collected.
     pub(crate) fn is_drained(&self) -> bool {
         self.outputs.iter().all(Option::is_none)
@@ -365,7 +410,14 @@ impl Session {
             Flow::Open => CLIENT_BACKLOG,
             Flow::Draining(_) | Flow::Over => FINAL_CLIENT_BACKLOG,
         };
-        let may_flow = limit > 0 && self.clients.iter().all(|client| client.backlog_len() < limit);
+        if limit == 0 {
+            return self.set_flowing(false, poller);
+        }
+        let now = Instant::now();
+        let mut may_flow = true;
+        for client in &mut self.clients {
+            may_flow &= !client.is_in_the_way(limit, now);
+        }
         self.set_flowing(may_flow, poller)
     }
 
