@@ -202,13 +202,14 @@ impl InitProcess {
             idmap::write_mappings(self.pid, uid_map, gid_map)?;
             channel.send(&Message::Continue)?;
         }
-        limits::apply(self.pid, &plan.process, warnings)?;
-        // The child may have died meanwhile; then the next message says why, which sending cannot.
-        let _ = channel.send(&Message::Continue);
         let mut terminal = None;
         loop {
             match channel.receive()? {
-                Some((Message::Ready, _)) => return Ok(terminal),
+                Some((Message::Ready, _)) => {
+                    // Not before: what is built for the container must not suffer from the container's own limits.
+                    limits::apply(self.pid, &plan.process, warnings)?;
+                    return Ok(terminal);
+                }
                 Some((Message::Terminal, master)) => terminal = master,
                 Some((Message::WantsRuntimeHooks, _)) => {
                     hooks::run(subject, Stage::Prestart)?;

@@ -118,15 +118,18 @@ fn accompany(
     plan: &ExecPlan,
     warnings: &mut Vec<Warning>,
 ) -> Result<Option<OwnedFd>> {
-    limits::apply(pid, &plan.process, warnings)?;
-    // The child may have died meanwhile; then the next message says why, which sending cannot.
-    let _ = channel.send(&Message::Continue);
     let mut terminal = None;
     let mut is_ready = false;
     loop {
         match channel.receive()? {
             Some((Message::Terminal, master)) => terminal = master,
-            Some((Message::Ready, _)) => is_ready = true,
+            Some((Message::Ready, _)) => {
+                // Not before: what the child prepares must not suffer from the limits of the program.
+                limits::apply(pid, &plan.process, warnings)?;
+                // The child may have died meanwhile; then the next message says why, which sending cannot.
+                let _ = channel.send(&Message::Continue);
+                is_ready = true;
+            }
             Some((Message::SeccompListener(_), _)) => {
                 return Err(RuntimeError::Unsupported("a seccomp listener for an exec".to_owned()));
             }
@@ -159,11 +162,8 @@ fn become_process(
     channel: &Channel,
 ) -> RuntimeError {
     match prepare(request, plan, host, channel) {
-        Ok(launch) => match channel.await_continue() {
-            Ok(true) => match channel.send(&Message::Ready) {
-                Ok(()) => launch.execute(channel),
-                Err(error) => error,
-            },
+        Ok(launch) => match channel.send(&Message::Ready).and_then(|()| channel.await_continue()) {
+            Ok(true) => launch.execute(channel),
             Ok(false) => sys::exit_now(FAILED),
             Err(error) => error,
         },

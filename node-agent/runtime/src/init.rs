@@ -265,8 +265,6 @@ impl RootSetup<'_> {
     }
 
     fn run_create_hooks(&self) -> Result<()> {
-        // The creator has set the resource limits; it said so long ago, as a rule.
-        await_creator(self.channel)?;
         let spec = self.request.spec;
         if !hooks::of(spec, Stage::Prestart).is_empty() || !hooks::of(spec, Stage::CreateRuntime).is_empty() {
             self.channel.send(&Message::WantsRuntimeHooks)?;
