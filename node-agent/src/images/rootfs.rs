@@ -8,6 +8,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use shoal_types::{ChainId, ContainerId, ImageId, Platform};
 
+use super::catalog::Target;
 use super::garbage::GarbageRecord;
 use super::refs;
 use super::usage::{ContainerUse, ImageUse};
@@ -139,7 +140,7 @@ impl ContainerImages for ImageStore {
 }
 
 impl Shared {
-    /// The image of this name and those that stand on its layers.
+    /// The image of this name and those that stand on it: with more layers on top, or made from it without any.
     fn descendants(&self, name: &str) -> Vec<ImageId> {
         let catalog = self.catalog();
         let Ok(found) = refs::find(&catalog, name) else { return Vec::new() };
@@ -149,11 +150,18 @@ impl Shared {
             .flat_map(|target| target.tree.parts.iter())
             .filter_map(|part| part.facts.as_ref()?.chains.last().copied())
             .collect();
+        let has_more_layers = |target: &Target| {
+            let facts = target.tree.parts.iter().filter_map(|part| part.facts.as_ref());
+            let mut below = facts.filter_map(|facts| facts.chains.split_last()).flat_map(|(_, below)| below);
+            below.any(|chain| tops.contains(chain))
+        };
+        let parent_of = |id: &ImageId| catalog.target(id).and_then(|target| target.record.parent);
+        let is_made_from = |id: &ImageId| {
+            std::iter::successors(parent_of(id), |parent| parent_of(parent)).any(|parent| parent == found.id)
+        };
         catalog
             .targets()
-            .filter(|(id, target)| {
-                **id == found.id || target.tree.chains().iter().any(|chain| tops.contains(chain))
-            })
+            .filter(|(id, target)| **id == found.id || has_more_layers(target) || is_made_from(id))
             .map(|(id, _)| *id)
             .collect()
     }
