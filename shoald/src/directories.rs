@@ -25,7 +25,7 @@ pub(crate) fn prepare(config: &Config) -> Result<(), StartError> {
     make(&config.exec_root, EXEC_MODE).map_err(failed(&config.exec_root))?;
     if config.containers.init_path.is_none() {
         let path = init_program(config);
-        place_init(&path).map_err(failed(&path))?;
+        place_init(&init_source(), &path).map_err(failed(&path))?;
     }
     Ok(())
 }
@@ -64,10 +64,26 @@ fn make(path: &Path, mode: u32) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(mode).create(path)
 }
 
-/// Puts a copy of this program where containers get their init process from: an upgrade replaces the original while
+/// The program that is init in containers: this one. Built for development it is linked dynamically and finds no loader
+/// in a container; then it is the `docker-init` of the machine, as with dockerd.
+fn init_source() -> PathBuf {
+    let own = PathBuf::from("/proc/self/exe");
+    if cfg!(target_feature = "crt-static") {
+        return own;
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let installed = std::env::split_paths(&path).map(|directory| directory.join(INIT_PROGRAM));
+    let mut installed = installed.filter(|program| program.is_file());
+    installed.next().unwrap_or_else(|| {
+        tracing::warn!("this build is linked dynamically: `--init` needs docker-init or --init-path");
+        own
+    })
+}
+
+/// Puts a copy of the program where containers get their init process from: an upgrade replaces the original while
 /// containers hold the copy.
-fn place_init(path: &Path) -> io::Result<()> {
-    let own = std::fs::File::open("/proc/self/exe")?;
+fn place_init(source: &Path, path: &Path) -> io::Result<()> {
+    let own = std::fs::File::open(source)?;
     let same = std::fs::metadata(path).is_ok_and(|copy| {
         own.metadata().is_ok_and(|own| (own.size(), own.mtime()) == (copy.size(), copy.mtime()))
     });
@@ -75,7 +91,7 @@ fn place_init(path: &Path) -> io::Result<()> {
         return Ok(());
     }
     let fresh = path.with_file_name(format!("{INIT_PROGRAM}.new"));
-    std::fs::copy("/proc/self/exe", &fresh)?;
+    std::fs::copy(source, &fresh)?;
     let times = std::fs::FileTimes::new().set_modified(own.metadata()?.modified()?);
     std::fs::File::options().write(true).open(&fresh)?.set_times(times)?;
     std::fs::rename(&fresh, path)
@@ -89,12 +105,12 @@ mod tests {
     fn the_init_program_is_a_copy_that_is_made_once() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(INIT_PROGRAM);
-        place_init(&path).unwrap();
+        place_init(Path::new("/proc/self/exe"), &path).unwrap();
         let first = std::fs::metadata(&path).unwrap().ino();
-        place_init(&path).unwrap();
+        place_init(Path::new("/proc/self/exe"), &path).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().ino(), first);
         std::fs::write(&path, "torn").unwrap();
-        place_init(&path).unwrap();
+        place_init(Path::new("/proc/self/exe"), &path).unwrap();
         assert!(std::fs::metadata(&path).unwrap().len() > 4);
     }
 
