@@ -19,12 +19,23 @@ pub const PAGE_NOT_FOUND: &str = "page not found";
 pub struct ApiError {
     kind: ErrorKind,
     message: String,
+    cause: Cause,
+}
+
+/// Whether the operator has to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// A rule of the engine spoke against the request. Docker answers some of these with 500.
+    Rule,
+    /// Something of the engine or the machine has failed.
+    Fault,
 }
 
 impl ApiError {
     /// A failure of this kind with this text.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        let cause = if kind == ErrorKind::Internal { Cause::Fault } else { Cause::Rule };
+        Self { kind, message: message.into(), cause }
     }
 
     /// A request that is wrong in itself.
@@ -50,6 +61,11 @@ impl ApiError {
     /// The kind.
     pub fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    /// What it comes from.
+    pub fn cause(&self) -> Cause {
+        self.cause
     }
 
     /// The text for the client.
@@ -87,7 +103,8 @@ pub fn status_of(kind: ErrorKind) -> StatusCode {
 
 impl From<NodeError> for ApiError {
     fn from(error: NodeError) -> Self {
-        Self::new(error.kind(), error.message())
+        let told = Self::new(error.kind(), error.message());
+        Self { cause: if error.is_fault() { Cause::Fault } else { Cause::Rule }, ..told }
     }
 }
 
@@ -123,6 +140,15 @@ mod tests {
         for (kind, status) in cases {
             assert_eq!(status_of(kind).as_u16(), status);
         }
+    }
+
+    #[test]
+    fn a_rule_that_is_answered_with_500_is_no_fault() {
+        let message = "Container x is not paused".to_owned();
+        let rule = ApiError::from(NodeError::Refused { kind: ErrorKind::Internal, message });
+        assert_eq!((rule.status().as_u16(), rule.cause()), (500, Cause::Rule));
+        let fault = ApiError::from(NodeError::failed("mount", std::io::Error::other("no such device")));
+        assert_eq!((fault.status().as_u16(), fault.cause()), (500, Cause::Fault));
     }
 
     #[test]

@@ -6,14 +6,15 @@
 
 use futures_util::stream;
 use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderMap, HeaderValue, StatusCode, request};
+use http::{HeaderMap, HeaderValue, StatusCode, Version, request};
 use hyper::ext::ReasonPhrase;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use node_agent::api::streams::Attachment;
+use node_agent::api::streams::{Attachment, Framing, LogSource};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use crate::reply::{self, Body, Reply};
+use crate::stream::logs;
 
 /// Content type of bytes as they come.
 pub(crate) const RAW_STREAM: &str = "application/vnd.docker.raw-stream";
@@ -51,8 +52,7 @@ pub(crate) fn take_over(
     content_type: &'static str,
 ) -> Reply {
     let Some(upgrade) = upgrade else {
-        let body = Body::from_stream(output_stream(attachment.output));
-        return reply::with_type(StatusCode::OK, HeaderValue::from_static(RAW_STREAM), body);
+        return raw_output(attachment);
     };
     tokio::spawn(async move {
         match upgrade.await {
@@ -68,6 +68,15 @@ pub(crate) fn take_over(
     reply::set_header(&mut reply, CONNECTION, "Upgrade");
     reply::set_header(&mut reply, UPGRADE, "tcp");
     reply.extensions_mut().insert(ReasonPhrase::from_static(b"UPGRADED"));
+    reply
+}
+
+/// The output of an attachment as a plain answer. Clients read the bytes as they come and know no chunks, so the end of
+/// the connection is the end of the body: that is HTTP/1.0, and hyper then adds neither a length nor an encoding.
+fn raw_output(attachment: Attachment) -> Reply {
+    let body = Body::from_stream(output_stream(attachment.output));
+    let mut reply = reply::with_type(StatusCode::OK, HeaderValue::from_static(RAW_STREAM), body);
+    *reply.version_mut() = Version::HTTP_10;
     reply
 }
 
@@ -139,7 +148,12 @@ fn output_stream(
     })
 }
 
-/// An attachment that says one thing and ends.
-pub(crate) fn message(text: String) -> Attachment {
-    Attachment { tty: true, output: Box::new(std::io::Cursor::new(text.into_bytes())), input: None }
+/// An attachment that says one thing on standard output and ends.
+pub(crate) fn message(text: &str, framing: Framing) -> Attachment {
+    let bytes = match framing {
+        Framing::Raw => bytes::Bytes::copy_from_slice(text.as_bytes()),
+        Framing::Multiplexed => logs::frame(LogSource::Stdout, text),
+    };
+    let tty = framing == Framing::Raw;
+    Attachment { tty, output: Box::new(std::io::Cursor::new(bytes)), input: None }
 }

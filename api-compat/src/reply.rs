@@ -15,6 +15,9 @@ use crate::json;
 /// The exact content type of JSON: clients compare the whole text, so nothing may follow.
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
+/// The content type of plain text.
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
 /// Why a body ended before its time; the connection is cut, so that the client notices.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -63,7 +66,7 @@ pub(crate) fn with_type(status: StatusCode, content_type: HeaderValue, body: Bod
 
 /// A plain text answer, as `/_ping` gives it.
 pub(crate) fn text(status: StatusCode, text: &'static str) -> Reply {
-    with_type(status, HeaderValue::from_static("text/plain; charset=utf-8"), Body::from(text))
+    with_type(status, TEXT, Body::from(text))
 }
 
 /// Adds a header whose value is known to be fine.
@@ -83,6 +86,11 @@ pub(crate) fn failure(error: &ApiError) -> Reply {
     // A struct of one text cannot fail to encode; an empty body would still carry the status.
     let text = json::encode(&Failure { message: error.message() }).unwrap_or_default();
     json_bytes(error.status(), text.into())
+}
+
+/// The answer to a failure for clients so old that they show the body as it is.
+pub(crate) fn text_failure(error: &ApiError) -> Reply {
+    with_type(error.status(), TEXT, Body::from(format!("{}\n", error.message())))
 }
 
 /// The answer to a failure on a connection that the client meant to take over: plain text, and the end.

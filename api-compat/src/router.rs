@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, any};
 use http::{Method, StatusCode};
 
-use crate::error::ApiError;
+use crate::error::{ApiError, Cause};
 use crate::extract::{Call, Query};
 use crate::hijack;
 use crate::reply::{self, Outcome};
@@ -96,7 +96,7 @@ impl FromRequest<Arc<Shared>> for Call {
 impl IntoResponse for ApiError {
     /// Tells the client, and logs: the engine's failures for the operator, the client's mistakes for who debugs.
     fn into_response(self) -> Response {
-        if self.status() == StatusCode::INTERNAL_SERVER_ERROR {
+        if self.cause() == Cause::Fault {
             tracing::error!(error = self.message(), "request failed");
         } else {
             tracing::debug!(error = self.message(), "request refused");

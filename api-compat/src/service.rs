@@ -131,8 +131,12 @@ impl Api {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BodyError>,
     {
+        let reads_json = version::reads_json_errors(version::split_prefix(request.uri().path()).0);
         if let Err(error) = self.edge.aim(&mut request) {
             return error.into_response();
+        }
+        if !reads_json && let Some(Spoken(Err(error))) = request.extensions().get() {
+            return reply::text_failure(&error.clone().into());
         }
         match self.router.clone().call(request).await {
             Ok(reply) => reply,

@@ -11,6 +11,9 @@ pub const MAX_VERSION: ApiVersion = ApiVersion::new(1, 56);
 /// The oldest version that the floor can be set to.
 pub const MIN_VERSION: ApiVersion = ApiVersion::new(1, 24);
 
+/// The first version whose clients read errors as JSON; older ones show the body as it is.
+const FIRST_WITH_JSON_ERRORS: ApiVersion = ApiVersion::new(1, 24);
+
 /// A version of the API, such as 1.41.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ApiVersion {
@@ -76,6 +79,11 @@ pub enum VersionError {
         /// As written in the path.
         asked: String,
     },
+}
+
+/// Whether a client that asked for this version, or for none, reads errors as JSON.
+pub fn reads_json_errors(asked: Option<&str>) -> bool {
+    asked.is_none_or(|text| ApiVersion::parse_lenient(text) >= FIRST_WITH_JSON_ERRORS)
 }
 
 /// Separates `/v1.41` from the rest of a path: the version as written (digits and dots), and what follows it.

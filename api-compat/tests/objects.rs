@@ -123,6 +123,7 @@ pub(crate) fn running(name: &str) -> ContainerView {
         // Long enough ago for the words to stay the same while a test runs.
         started_at: Timestamp::now() - jiff::SignedDuration::from_mins(610),
         oom_killed: false,
+        previous_end: None,
     });
     view.endpoints = BTreeMap::from([("bridge".to_owned(), endpoint())]);
     view.sandbox = Some(SandboxView { id: SandboxId::from_bytes([3; 32]), key: "/run/shoal/netns/3".into() });

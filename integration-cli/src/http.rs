@@ -142,7 +142,11 @@ impl Exchange {
         let status_line = read_crlf_line(&mut reader)?;
         let mut parts = status_line.splitn(3, ' ');
         let protocol = parts.next().unwrap_or_default();
-        assert!(protocol == "HTTP/1.1", "{asked}: not an HTTP/1.1 answer: {status_line:?}");
+        // Of 1.0 is an answer whose end is that of the connection.
+        assert!(
+            matches!(protocol, "HTTP/1.1" | "HTTP/1.0"),
+            "{asked}: not an HTTP/1.1 answer: {status_line:?}"
+        );
         let status = parts.next().and_then(|code| code.parse().ok());
         let status: u16 = status.unwrap_or_else(|| panic!("{asked}: no status in {status_line:?}"));
         let reason = parts.next().unwrap_or_default().to_owned();

@@ -196,9 +196,12 @@ async fn observe(shared: &Arc<Shared>, core: &mut Core, was_running: bool) -> Ob
             run.shim = Some(shim);
             run.events = Some(events);
             match state.phase {
-                Phase::Running { pid, started_at } => {
-                    Observed::Running(Run { pid, started_at, oom_killed: state.oom_kills > 0 })
-                }
+                Phase::Running { pid, started_at } => Observed::Running(Run {
+                    pid,
+                    started_at,
+                    oom_killed: state.oom_kills > 0,
+                    previous_end: None,
+                }),
                 Phase::Exited(exit) => Observed::Exited(ended(exit), None),
                 Phase::Idle | Phase::Creating | Phase::Created { .. } | Phase::Failed(_) => {
                     Observed::Unstarted

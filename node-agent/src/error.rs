@@ -96,6 +96,16 @@ impl NodeError {
         }
     }
 
+    /// Whether something of the engine or its machine has failed, which the operator has to know. A rule that speaks
+    /// against a request is no fault, even one that Docker answers as if it were; nor is what a registry does.
+    pub fn is_fault(&self) -> bool {
+        match self {
+            Self::Refused { .. } | Self::Registry(_) => false,
+            Self::Shared(error) => error.is_fault(),
+            _ => self.kind() == ErrorKind::Internal,
+        }
+    }
+
     /// A request that can never succeed as it is.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::Refused { kind: ErrorKind::InvalidArgument, message: message.into() }

@@ -119,7 +119,7 @@ fn state(view: &ContainerView) -> ContainerState {
         exit_code,
         error,
         started_at: Time(run.map(|run| run.started_at).or_else(|| last.and_then(|last| last.started_at))),
-        finished_at: Time(last.map(|last| last.finished_at)),
+        finished_at: Time(run.map_or_else(|| last.map(|last| last.finished_at), |run| run.previous_end)),
         health: view.health.as_ref().map(health),
     }
 }

@@ -81,7 +81,7 @@ async fn start(mut call: Call) -> Outcome {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Conflict) => Err(error),
         // A command that could not be executed is told as its output; its exit code says 126 or 127.
         Err(error) => {
-            let attachment = hijack::message(format!("{}\r\n", error.message()));
+            let attachment = hijack::message(&format!("{}\r\n", error.message()), options.framing);
             Ok(hijack::take_over(call.upgrade.take(), attachment, content_type))
         }
     }

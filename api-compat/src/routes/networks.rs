@@ -18,6 +18,10 @@ use crate::model::network::{
 use crate::reply::{self, Outcome};
 use crate::route::{Route, delete, get, post};
 
+/// What is said of a truth that is none. Networks have words of their own for it.
+const WRONG_DANGLING: &str =
+    "invalid value for filter 'dangling', must be \"true\" (or \"1\"), or \"false\" (or \"0\")";
+
 /// The operations on networks.
 pub(crate) fn routes() -> Vec<Route> {
     vec![
@@ -74,7 +78,7 @@ async fn list(call: Call) -> Outcome {
         _ => Err(String::new()),
     })?;
     let filter = NetworkFilter {
-        dangling: filters.truth("dangling")?,
+        dangling: filters.truth("dangling").map_err(|_| ApiError::invalid(WRONG_DANGLING))?,
         drivers: filters.get("driver"),
         ids: filters.get("id"),
         labels: filters.labels(),

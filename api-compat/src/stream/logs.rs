@@ -74,7 +74,8 @@ impl LogWriter {
             let line = batch.data.get(entry.start..entry.end).unwrap_or_default();
             if !self.tty {
                 let is_joined = self.frames == Frames::Joined
-                    && frame.is_some_and(|open| open.source == entry.source && out.len() - open.start < FRAME);
+                    && frame
+                        .is_some_and(|open| open.source == entry.source && out.len() - open.start < FRAME);
                 if !is_joined {
                     close(frame, &mut out);
                     frame = Some(Frame { start: out.len(), source: entry.source });
@@ -106,10 +107,7 @@ impl LogWriter {
         if self.tty {
             return text.into();
         }
-        let mut out = BytesMut::with_capacity(HEADER + text.len());
-        put_header(&mut out, SYSTEM_ERROR, text.len());
-        out.extend_from_slice(text.as_bytes());
-        out.freeze()
+        framed(SYSTEM_ERROR, &text)
     }
 }
 
@@ -141,6 +139,18 @@ fn stream_number(source: LogSource) -> u8 {
         LogSource::Stdout => 1,
         LogSource::Stderr => 2,
     }
+}
+
+/// One frame with this text, for clients that read frames of output.
+pub(crate) fn frame(source: LogSource, text: &str) -> Bytes {
+    framed(stream_number(source), text)
+}
+
+fn framed(stream: u8, text: &str) -> Bytes {
+    let mut out = BytesMut::with_capacity(HEADER + text.len());
+    put_header(&mut out, stream, text.len());
+    out.extend_from_slice(text.as_bytes());
+    out.freeze()
 }
 
 fn put_header(out: &mut BytesMut, stream: u8, length: usize) {
@@ -297,10 +307,7 @@ mod tests {
             ("c\n", LogSource::Stdout),
         ]);
         let bytes = LogWriter::new(false, Frames::Joined, LineHead::default()).write(&batch);
-        assert_eq!(
-            &bytes[..],
-            b"\x01\0\0\0\0\0\0\x04a\nb\n\x02\0\0\0\0\0\0\x02e\n\x01\0\0\0\0\0\0\x02c\n"
-        );
+        assert_eq!(&bytes[..], b"\x01\0\0\0\0\0\0\x04a\nb\n\x02\0\0\0\0\0\0\x02e\n\x01\0\0\0\0\0\0\x02c\n");
     }
 
     #[test]
@@ -331,7 +338,8 @@ mod tests {
         let head = LineHead { timestamps: true, details: true };
         let bytes = LogWriter::new(true, Frames::PerEntry, head).write(&batch(&[("x\n", LogSource::Stdout)]));
         assert_eq!(std::str::from_utf8(&bytes).unwrap(), "2026-08-23T10:00:00.000000001Z a+b=1,c=x%2Cy x\n");
-        let framed = LogWriter::new(false, Frames::PerEntry, head).write(&batch(&[("x\n", LogSource::Stdout)]));
+        let framed =
+            LogWriter::new(false, Frames::PerEntry, head).write(&batch(&[("x\n", LogSource::Stdout)]));
         assert_eq!(usize::from(framed[7]), bytes.len());
     }
 

@@ -101,12 +101,13 @@ fn patterns() -> &'static [(Regex, &'static str)] {
         let table = [
             (r"sha256:[0-9a-f]{64}", "<digest>"),
             (r"\b[0-9a-f]{64}\b", "<id>"),
-            (r"\b[0-9a-f]{12}\b", "<short-id>"),
             // The year 1 is no moment but the absence of one.
             (r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", "<time>"),
             // The daemon's own name, in its old form and in its new one.
             (r"\b([A-Z2-7]{4}:){11}[A-Z2-7]{4}\b", "<daemon>"),
             (r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "<daemon>"),
+            // After the daemon's name, which ends in as many digits.
+            (r"\b[0-9a-f]{12}\b", "<short-id>"),
             (r"\b([0-9a-f]{2}:){5}[0-9a-f]{2}\b", "<mac>"),
             (r"(Less than a second|About a minute|\d+ seconds?|\d+ minutes?)( ago)?", "<duration>"),
         ];

@@ -65,7 +65,8 @@ fn lists_that_were_not_sent_are_null_and_maps_are_empty(t: &Test) {
         assert!(host[key].is_null() || host[key] == json!([]), "HostConfig.{key} is {}", host[key]);
     }
     assert!(host["PortBindings"].is_null() || host["PortBindings"] == json!({}), "{host}");
-    assert_eq!(host["LogConfig"]["Config"], json!({}));
+    // The daemon's own log options, if it has any.
+    assert!(host["LogConfig"]["Config"].is_object(), "{host}");
     assert_eq!(config["Entrypoint"], Value::Null);
     assert!(config["Volumes"].is_null() || config["Volumes"] == json!({}), "{config}");
     assert_eq!(config["Labels"], json!({}));

@@ -74,7 +74,8 @@ fn a_body_must_say_that_it_is_json(t: &Test) {
     reply.expect_error_holding(400, "must be 'application/json'");
     assert!(reply.message().contains("text/plain"), "{reply:?}");
     let reply = t.send(request.bytes(body));
-    reply.expect_error_holding(400, "must be 'application/json'");
+    // Newer daemons tell a header that cannot be read, such as none at all, from one of another type.
+    reply.expect_error_holding(400, t.by_age("mime: no media type", "must be 'application/json'"));
 }
 
 fn a_charset_beside_the_json_content_type_is_fine(t: &Test) {

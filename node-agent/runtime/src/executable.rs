@@ -91,7 +91,7 @@ fn join(directory: &[u8], name: &CStr) -> Option<CString> {
 }
 
 /// Gives the kernel's text without the number that the standard library adds.
-pub(crate) fn errno_text(errno: i32) -> String {
+pub fn errno_text(errno: i32) -> String {
     let text = std::io::Error::from_raw_os_error(errno).to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut letters = text.chars();

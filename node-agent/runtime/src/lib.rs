@@ -55,7 +55,7 @@ pub use container::{
 pub use create::create;
 pub use error::{ExecutableError, ExecutableReason, Result, RuntimeError, Warning};
 pub use exec::exec;
-pub use executable::NOT_FOUND_IN_PATH;
+pub use executable::{NOT_FOUND_IN_PATH, errno_text};
 pub use lifecycle::{KillScope, clean_up, reap, start_through};
 pub use listener::{listen_at, send_descriptor};
 pub use paths::RootDirectory;

@@ -254,6 +254,11 @@ impl Actor {
                 self.attach(request, reply).await;
                 Fate::Here
             }
+            Request::Unlink(alias, reply) => {
+                let outcome = self.unlink(&alias).await;
+                let _ = reply.send(outcome);
+                Fate::Here
+            }
             Request::Rename(name, reply) => {
                 let outcome = self.rename(name).await;
                 let _ = reply.send(outcome);

@@ -1,6 +1,7 @@
 //! PURE. Which containers a list shows.
 //!
-//! Start reading at [`Filter::passes`]. Within a field one value must match, and all fields must. Only a filter by state, and
+//! Start reading at [`Filter::passes`]. Within a field one value must match, and all fields must,
+//! of the two kinds of ports one. Only a filter by state, and
 //! a limit, widen a list to containers that do not run.
 
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use regex_lite::Regex;
 use shoal_types::ImageId;
 use shoal_types::container::health::HealthStatus;
 use shoal_types::container::networking::PortSpec;
-use shoal_types::container::state::ContainerState;
+use shoal_types::container::state::{ContainerState, PublishedPort};
 
 use crate::api::containers::{ContainerFilter, ContainerView, ListQuery, PortRange};
 use crate::error::NodeError;
@@ -78,8 +79,7 @@ impl<'a> Filter<'a> {
             && self.passes_volumes(view)
             && self.passes_networks(view)
             && self.filter.labels.matches(|key| view.spec.labels.get(key).map(String::as_str))
-            && (self.filter.published.is_empty() || self.passes_published(view))
-            && (self.filter.exposed.is_empty() || self.passes_exposed(view))
+            && self.passes_ports(view)
             && self.filter.is_task.is_none_or(|wanted| wanted == is_task(view))
     }
 
@@ -135,18 +135,17 @@ impl<'a> Filter<'a> {
             })
     }
 
-    fn passes_published(&self, view: &ContainerView) -> bool {
-        view.published.iter().any(|port| {
-            is_within(port.container_port, &self.filter.published)
-                || is_within(
-                    PortSpec { port: port.host_port, protocol: port.container_port.protocol },
-                    &self.filter.published,
-                )
-        })
-    }
-
-    fn passes_exposed(&self, view: &ContainerView) -> bool {
-        view.spec.networking.exposed.iter().any(|port| is_within(*port, &self.filter.exposed))
+    /// A port of the host that is published, or a port of the container that is exposed: with both filters one of them
+    /// is enough, as dockerd has it. A container that does not run has neither.
+    fn passes_ports(&self, view: &ContainerView) -> bool {
+        let (published, exposed) = (&self.filter.published, &self.filter.exposed);
+        if published.is_empty() && exposed.is_empty() {
+            return true;
+        }
+        let on_host = |port: &PublishedPort| PortSpec { port: port.host_port, ..port.container_port };
+        view.state.run().is_some()
+            && (view.published.iter().any(|port| is_within(on_host(port), published))
+                || view.spec.networking.exposed.iter().any(|port| is_within(*port, exposed)))
     }
 }
 

@@ -5,10 +5,10 @@
 //! acquisition is noted before it is made, so that a failure gives back exactly what may be there (`teardown.rs`), and a
 //! crash is cleared away by the next boot.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use node_shim::protocol::FailureKind;
+use node_shim::protocol::{Failure, FailureKind, RuntimeChoice};
 use shoal_types::ErrorKind;
 use shoal_types::container::security::IpcMode;
 use shoal_types::container::state::{Run, StartFailure};
@@ -22,6 +22,25 @@ use crate::error::{ErrorChain, NodeError};
 use crate::runtime::inputs::{NetworkNamespace, SpecInputs};
 use crate::runtime::{bundle, files, launch, spec, texts, user};
 use crate::shim_client::{FoundShim, Shim, ShimError};
+
+/// Refuses a runtime whose program is not there. A bare name is looked up in the daemon's search path.
+fn require_runtime(program: &Path) -> Result<(), Failed> {
+    let is_bare = program.components().nth(1).is_none() && program.is_relative();
+    let found = if is_bare {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let is_there = std::env::split_paths(&path).any(|directory| directory.join(program).exists());
+        if is_there { Ok(()) } else { Err(rustix::io::Errno::NOENT) }
+    } else {
+        rustix::fs::access(program, rustix::fs::Access::EXEC_OK)
+    };
+    found.map_err(|errno| {
+        let reason = node_runtime::errno_text(errno.raw_os_error());
+        let message = format!("cannot run the runtime {}: {reason}", program.display());
+        let message = texts::create_failure(&Failure::new(FailureKind::Runtime, message));
+        let (error, code) = (NodeError::invalid(message), FailureKind::CommandNotFound.exit_code());
+        Failed { error, code, is_fault: false }
+    })
+}
 
 /// Docker's exit code of a container that could not be started for another reason than its program.
 const EXIT_UNKNOWN: i32 = 128;
@@ -38,7 +57,12 @@ impl Actor {
             Err(failed) => {
                 self.tear_down().await;
                 self.discard_bundle().await;
-                tracing::info!(container.id = %self.core.id, error = %failed.error.message(), "start failed");
+                let (id, error) = (self.core.id, failed.error.message());
+                if failed.is_fault {
+                    tracing::error!(container.id = %id, error, "start failed");
+                } else {
+                    tracing::info!(container.id = %id, error, "start failed");
+                }
                 Err(StartFailure {
                     code: failed.code,
                     kind: failed.error.kind(),
@@ -91,16 +115,22 @@ impl Actor {
         self.tell_of_acquisitions();
         let started_at = shim.start().await.map_err(Failed::to_create)?;
         crash_point("start: program runs");
-        Ok(Run { pid, started_at, oom_killed: false })
+        Ok(Run { pid, started_at, oom_killed: false, previous_end: None })
     }
 
-    async fn make_bundle(&mut self) -> Result<PathBuf, NodeError> {
+    async fn make_bundle(&mut self) -> Result<PathBuf, Failed> {
         let launch_file = self.launch_file().await?;
         self.hold(Holding::Bundle);
         let (bundles, id) = (self.shared.bundles.clone(), self.core.id);
-        super::run_blocking(move || bundles.create(id, &launch_file))
-            .await?
-            .map_err(|source| NodeError::failed("make the bundle", source))
+        super::run_blocking(move || {
+            // Before there is a shim, which could not even clean up without its runtime.
+            if let RuntimeChoice::CommandLine { program, .. } = &launch_file.runtime {
+                require_runtime(program)?;
+            }
+            let made = bundles.create(id, &launch_file);
+            made.map_err(|source| NodeError::failed("make the bundle", source).into())
+        })
+        .await?
     }
 
     fn live_run(&mut self) -> &mut LiveRun {
@@ -269,11 +299,13 @@ fn network_failed(error: &NodeError) -> NodeError {
 pub(super) struct Failed {
     error: NodeError,
     code: i32,
+    /// Whether the operator has to know; else what was asked for is wrong.
+    is_fault: bool,
 }
 
 impl From<NodeError> for Failed {
     fn from(error: NodeError) -> Self {
-        Self { error, code: EXIT_UNKNOWN }
+        Self { is_fault: error.is_fault(), error, code: EXIT_UNKNOWN }
     }
 }
 
@@ -294,6 +326,8 @@ impl Failed {
             | FailureKind::Internal => ErrorKind::Internal,
         };
         let message = texts::create_failure(&failure);
-        Self { error: NodeError::Refused { kind, message }, code }
+        // A container that the runtime finds wrong is told as a failure, but is the client's mistake.
+        let is_fault = kind == ErrorKind::Internal && failure.kind != FailureKind::Invalid;
+        Self { error: NodeError::Refused { kind, message }, code, is_fault }
     }
 }

@@ -45,8 +45,10 @@ impl Links {
 
     /// Forgets one link.
     pub(crate) fn unlink(&mut self, from: ContainerId, alias: &str) {
-        if let Some(links) = self.outgoing.get_mut(&from) {
-            links.retain(|link| link.alias != alias);
+        let Some(links) = self.outgoing.get_mut(&from) else { return };
+        links.retain(|link| link.alias != alias);
+        if links.is_empty() {
+            self.outgoing.remove(&from);
         }
     }
 
@@ -160,7 +162,7 @@ mod tests {
         let mut unlinked = Links::default();
         unlinked.insert(id(1), &[LinkRecord { target: id(2), alias: "data".to_owned() }]);
         unlinked.unlink(id(1), "data");
-        assert!(unlinked.of(id(1)).is_empty());
+        assert!(unlinked.is_empty());
         links.remove(id(2));
         assert!(links.is_empty());
     }

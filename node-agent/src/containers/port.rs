@@ -105,7 +105,7 @@ impl Containers for Engine {
 
     async fn remove(&self, name: &str, options: RemoveOptions) -> Result<(), NodeError> {
         if options.target == RemoveTarget::Link {
-            return self.remove_link(name);
+            return self.remove_link(name).await;
         }
         let handle = self.find(name)?;
         if matches!(handle.view().state, ContainerState::Removing { .. }) {
@@ -137,7 +137,7 @@ impl Engine {
         let named = options.signal.as_deref().filter(|name| !name.is_empty());
         let signal = match named {
             Some(name) => signal::parse(name)?,
-            None => self.shared.rules(spec).stop_signal,
+            None => self.shared.rules(spec).stop_signal.number(),
         };
         let seconds =
             options.timeout.or(spec.process.stop_timeout).unwrap_or(self.shared.config().stop_timeout);
@@ -146,7 +146,7 @@ impl Engine {
     }
 
     /// Removes the link `/parent/alias`; both containers stay.
-    fn remove_link(&self, name: &str) -> Result<(), NodeError> {
+    async fn remove_link(&self, name: &str) -> Result<(), NodeError> {
         let bare = name.trim_start_matches('/');
         let Some((parent, alias)) = bare.split_once('/') else {
             self.find(name)?;
@@ -161,8 +161,9 @@ impl Engine {
             )
         };
         let parent: Handle = self.find(parent).map_err(|_| missing())?;
-        self.shared.links().unlink(parent.id(), alias);
-        Ok(())
+        let (reply, outcome) = oneshot::channel();
+        parent.send(Request::Unlink(alias.to_owned(), reply))?;
+        super::answered(outcome).await
     }
 
     /// Removes containers that do not run, one after the other.
@@ -204,7 +205,11 @@ fn error_of(refusal: Refusal, name: &str) -> NodeError {
     match refusal {
         Refusal::NotModified => NodeError::NotModified,
         Refusal::Conflict(message) => NodeError::conflict(message),
-        Refusal::Failed(message) => NodeError::Refused { kind: ErrorKind::Internal, message },
+        Refusal::Impossible(message) => NodeError::Refused { kind: ErrorKind::Internal, message },
+        Refusal::Failed(message) => {
+            tracing::error!(container.name = name, error = message, "a container did not do as it was told");
+            NodeError::Refused { kind: ErrorKind::Internal, message }
+        }
         Refusal::StartFailed(failure) => NodeError::Refused { kind: failure.kind, message: failure.error },
         Refusal::RemovalInProgress => {
             NodeError::conflict(format!("removal of container {name} is already in progress"))

@@ -23,6 +23,8 @@ pub(crate) enum Request {
     Rename(String, Reply<()>),
     /// Other limits or another policy.
     Update(Box<ContainerUpdate>, Reply<Vec<String>>),
+    /// One link of the old kind less, named by its alias.
+    Unlink(String, Reply<()>),
     /// Streams of its init process: at once if it runs, else when it starts.
     Attach(node_shim::protocol::AttachRequest, Reply<Attached>),
     /// One more network.

@@ -226,7 +226,9 @@ impl Shared {
     pub(crate) fn rules(&self, spec: &ContainerSpec) -> Rules {
         let named = spec.process.stop_signal.as_deref().filter(|name| !name.is_empty());
         // The name was checked when the container was made; an image's mistake is not the user's.
-        let stop_signal = named.and_then(|name| signal::parse(name).ok()).unwrap_or(signal::SIGTERM);
+        let stop_signal = named
+            .and_then(|name| signal::parse(name).ok())
+            .map_or(signal::StopSignal::Unnamed, signal::StopSignal::Named);
         Rules { policy: spec.restart, auto_remove: spec.auto_remove, stop_signal }
     }
 

@@ -1,6 +1,6 @@
-//! Changing a container that exists: its limits, its restart policy, its name.
+//! Changing a container that exists: its limits, its restart policy, its name, its links.
 //!
-//! Start reading at [`Actor::update`] and [`Actor::rename`].
+//! Start reading at [`Actor::update`], [`Actor::rename`] and [`Actor::unlink`].
 
 use std::path::Path;
 use std::sync::Arc;
@@ -92,6 +92,23 @@ impl Actor {
         self.rename_in_networks().await;
         self.publish();
         self.shared.emit(&self.slot.view(), "rename", [("oldName", format!("/{old}"))]);
+        Ok(())
+    }
+
+    /// Forgets a link to another container. A running container keeps what it was told of it until its next start.
+    pub(super) async fn unlink(&mut self, alias: &str) -> Result<(), NodeError> {
+        let id = self.core.id;
+        let before = self.core.record.links.clone();
+        self.core.record.links.retain(|link| link.alias != alias);
+        if self.core.record.links.len() == before.len() {
+            return Err(NodeError::NoSuchContainer(format!("{}/{alias}", self.core.record.name)));
+        }
+        if let Err(error) = self.store_record().await {
+            self.core.record.links = before;
+            return Err(error);
+        }
+        self.shared.links().unlink(id, alias);
+        self.publish();
         Ok(())
     }
 

@@ -89,6 +89,14 @@ impl Shared {
         }
         let mut complete = ContainerView::clone(&view);
         self.add_names(&mut complete);
+        if complete.links == view.links
+            && complete.link_names == view.link_names
+            && complete.image_shown == view.image_shown
+        {
+            return view;
+        }
+        // Names change without a change of the container, so nothing may be kept of what this shows.
+        complete.version = self.next_version();
         Arc::new(complete)
     }
 

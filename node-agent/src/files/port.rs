@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use node_runtime::RootDirectory;
 use rustix::fs::{AtFlags, OFlags, StatVfsMountFlags, StatxFlags};
 use rustix::io::Errno;
+use shoal_types::ImageId;
 use shoal_types::container::state::ContainerState;
-use shoal_types::{ErrorKind, ImageId};
 
 use super::pack::{Top, pack};
 use super::path::Wanted;
@@ -106,10 +106,7 @@ impl ContainerFiles for Files {
     async fn export(&self, name: &str) -> Result<ByteStream, NodeError> {
         let handle = self.engine.find(name)?;
         refuse_half_removed(&handle, "export")?;
-        let in_words = |error: NodeError| NodeError::Refused {
-            kind: ErrorKind::Internal,
-            message: format!("Error exporting container {name}: {}", error.message()),
-        };
+        let in_words = |error| NodeError::failed(format!("Error exporting container {name}"), error);
         let root = root::open(&handle, Purpose::Read, Scope::RootOnly).await.map_err(in_words)?;
         handle.emit("export", []);
         Ok(produce(move |sink| {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use node_runtime::seccomp::profile::{KernelVersion, Profile};
 use oci_spec::runtime::{Capability, LinuxSeccomp};
+use shoal_types::ErrorKind;
 use shoal_types::container::security::SeccompChoice;
 
 use super::capabilities::{self, Wishes};
@@ -68,12 +69,15 @@ impl Filters {
 
 fn make(key: &Key) -> Result<LinuxSeccomp, NodeError> {
     let failed = |source| NodeError::failed("make the system call filter", source);
+    // Told like a failure, as Docker does, but it is the profile that is wrong.
+    let is_wrong =
+        |source| NodeError::Refused { kind: ErrorKind::Internal, message: failed(source).message() };
     let profile = match &key.profile {
-        Some(text) => Profile::parse(text.as_bytes()),
-        None => Profile::default_profile(),
+        Some(text) => Profile::parse(text.as_bytes()).map_err(is_wrong)?,
+        None => Profile::default_profile().map_err(failed)?,
     };
     let kernel = KernelVersion::running().map_err(failed)?;
-    profile.and_then(|profile| profile.resolve(&capability_set(&key.capabilities), kernel)).map_err(failed)
+    profile.resolve(&capability_set(&key.capabilities), kernel).map_err(failed)
 }
 
 /// Capabilities by their names, in the library's form.

@@ -55,6 +55,9 @@ pub struct Run {
     pub started_at: Timestamp,
     /// Whether the kernel has killed a process of the container for lack of memory during this run.
     pub oom_killed: bool,
+    /// When the run before it ended; `None` for the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_end: Option<Timestamp>,
 }
 
 /// How a run ended.

@@ -176,7 +176,8 @@ impl Invocation {
                 Ok(self.command)
             }
             Err(error) => {
-                let text = format!("cannot run the runtime {}: {error}", self.command.program.display());
+                let reason = error.raw_os_error().map_or_else(|| error.to_string(), node_runtime::errno_text);
+                let text = format!("cannot run the runtime {}: {reason}", self.command.program.display());
                 self.command.remove_files();
                 Err(Failure::new(FailureKind::Runtime, text))
             }

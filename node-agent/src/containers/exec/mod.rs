@@ -75,9 +75,13 @@ impl Entry {
         self.phase.subscribe()
     }
 
-    /// Program and arguments in one line, as events show them.
+    /// Program and arguments in one line, as events show them: the blank after the program is there without arguments
+    /// as well, and listeners compare the whole text.
     pub(crate) fn command_line(&self) -> String {
-        self.spec.command.join(" ")
+        match self.spec.command.split_first() {
+            Some((program, arguments)) => format!("{program} {}", arguments.join(" ")),
+            None => String::new(),
+        }
     }
 
     /// Takes the right to start it; only the first caller gets it.

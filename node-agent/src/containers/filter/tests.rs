@@ -84,7 +84,7 @@ fn view(byte: u8, name: &str, state: ContainerState) -> ContainerView {
 }
 
 fn all() -> Vec<Arc<ContainerView>> {
-    let run = || Run { pid: 1, started_at: time(0), oom_killed: false };
+    let run = || Run { pid: 1, started_at: time(0), oom_killed: false, previous_end: None };
     let exit =
         Exit { code: 3, oom_killed: false, started_at: None, finished_at: time(0), error: String::new() };
     [

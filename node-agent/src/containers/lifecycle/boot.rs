@@ -95,12 +95,14 @@ impl Lifecycle {
     fn adopt_as_recorded(&mut self, mut run: Run) -> Vec<Effect> {
         let oom_killed = run.oom_killed || self.condition.state.run().is_some_and(|run| run.oom_killed);
         run.oom_killed = oom_killed;
+        run.previous_end = self.previous_end();
         self.condition.state = ContainerState::Running(run);
         vec![Effect::Thaw(None), Effect::Health(HealthOrder::Begin)]
     }
 
     /// It runs, and the daemon died before it could write that down.
-    fn adopt_news(&mut self, run: Run) -> Vec<Effect> {
+    fn adopt_news(&mut self, mut run: Run) -> Vec<Effect> {
+        run.previous_end = self.previous_end();
         self.condition.state = ContainerState::Running(run);
         self.condition.start_failure = None;
         self.condition.last_wish = super::LastWish::Run;

@@ -79,7 +79,7 @@ impl Lifecycle {
     }
 
     pub(super) fn on_kill(&mut self, ticket: Ticket, signal: i32, now: Now) -> Vec<Effect> {
-        let ends = self.is_meant_to_end(signal);
+        let ends = self.rules.stop_signal.is_asked_by(signal);
         match &self.condition.state {
             ContainerState::Running(_) | ContainerState::Paused(_) => {
                 let mut effects = if ends { self.wish_to_stop() } else { Vec::new() };
@@ -111,10 +111,6 @@ impl Lifecycle {
         self.waiting.push(Waiting { ticket, purpose, stage: Stage::Killed, until });
     }
 
-    pub(super) fn is_meant_to_end(&self, signal: i32) -> bool {
-        signal == SIGKILL || signal == self.rules.stop_signal
-    }
-
     pub(super) fn on_signalled(
         &mut self,
         ticket: Option<Ticket>,
@@ -140,7 +136,10 @@ impl Lifecycle {
             effects.extend(ticket.map(|ticket| Effect::Answer(ticket, Ok(()))));
         }
         let is_paused = matches!(self.condition.state, ContainerState::Paused(_));
-        if is_paused && outcome == SignalOutcome::Sent && (!is_plain || self.is_meant_to_end(signal)) {
+        if is_paused
+            && outcome == SignalOutcome::Sent
+            && (!is_plain || self.rules.stop_signal.is_asked_by(signal))
+        {
             effects.push(Effect::Thaw(None));
         }
         effects

@@ -36,8 +36,7 @@ impl Lifecycle {
         if matches!(self.condition.state, ContainerState::Paused(_)) {
             return vec![Effect::Thaw(Some(ticket))];
         }
-        // Docker answers this one with 500, not with 409.
-        let refusal = Refusal::Failed(format!("Container {} is not paused", self.id));
+        let refusal = Refusal::Impossible(format!("Container {} is not paused", self.id));
         vec![Effect::Answer(ticket, Err(refusal))]
     }
 

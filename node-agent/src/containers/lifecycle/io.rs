@@ -219,6 +219,8 @@ pub(crate) enum Refusal {
     NotModified,
     /// The state forbids it.
     Conflict(String),
+    /// The state forbids it, which Docker tells as a failure.
+    Impossible(String),
     /// It was tried and failed.
     Failed(String),
     /// It could not be started.

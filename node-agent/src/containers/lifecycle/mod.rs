@@ -19,6 +19,7 @@ mod tests;
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use shoal_types::ContainerId;
 use shoal_types::container::restart::RestartPolicy;
@@ -31,6 +32,7 @@ pub(crate) use self::io::{
     StopPlan, Ticket,
 };
 use super::restart::{BackOff, EndedBy};
+use super::signal::StopSignal;
 use crate::api::containers::OfVolumes;
 
 /// How long a killed container may take to end before every process of it is killed one by one.
@@ -120,7 +122,7 @@ pub(crate) struct Rules {
     /// Whether it is removed after an exit.
     pub(crate) auto_remove: bool,
     /// The signal that stops it.
-    pub(crate) stop_signal: i32,
+    pub(crate) stop_signal: StopSignal,
 }
 
 /// The machine of one container.
@@ -271,6 +273,14 @@ impl Lifecycle {
             Input::OutOfMemory => self.on_out_of_memory(),
             Input::Tick => self.on_tick(now),
             Input::Observed(observed) => self.on_observed(observed, now),
+        }
+    }
+
+    /// When the run before the one that is about to be noted ended.
+    fn previous_end(&self) -> Option<Timestamp> {
+        match self.condition.state.run() {
+            Some(run) => run.previous_end,
+            None => self.condition.state.last_exit().map(|exit| exit.finished_at),
         }
     }
 

@@ -39,8 +39,9 @@ impl Lifecycle {
         vec![Effect::Launch]
     }
 
-    pub(super) fn on_launched(&mut self, run: Run) -> Vec<Effect> {
+    pub(super) fn on_launched(&mut self, mut run: Run) -> Vec<Effect> {
         let starting = self.starting.take();
+        run.previous_end = self.previous_end();
         self.condition.state = ContainerState::Running(run);
         self.condition.start_failure = None;
         let mut effects =

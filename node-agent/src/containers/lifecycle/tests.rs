@@ -4,18 +4,24 @@ use shoal_types::ErrorKind;
 
 use super::*;
 use crate::api::containers::OfRunning;
+use crate::containers::signal::StopSignal;
 
 const ID: ContainerId = ContainerId::from_bytes([0xa1; 32]);
 const T: Ticket = Ticket(1);
 const U: Ticket = Ticket(2);
 
 fn at(seconds: u64) -> Now {
-    let wall = jiff::Timestamp::from_second(1_000_000 + i64::try_from(seconds).unwrap()).unwrap();
+    let wall = Timestamp::from_second(1_000_000 + i64::try_from(seconds).unwrap()).unwrap();
     Now { moment: Moment(Duration::from_secs(seconds)), wall }
 }
 
 fn run() -> shoal_types::container::state::Run {
-    shoal_types::container::state::Run { pid: 42, started_at: at(0).wall, oom_killed: false }
+    shoal_types::container::state::Run {
+        pid: 42,
+        started_at: at(0).wall,
+        oom_killed: false,
+        previous_end: None,
+    }
 }
 
 fn exit(code: i32, seconds: u64) -> Exit {
@@ -59,7 +65,7 @@ fn dead() -> ContainerState {
 }
 
 fn rules() -> Rules {
-    Rules { policy: RestartPolicy::No, auto_remove: false, stop_signal: 15 }
+    Rules { policy: RestartPolicy::No, auto_remove: false, stop_signal: StopSignal::Unnamed }
 }
 
 fn machine_with(state: ContainerState, rules: Rules) -> Lifecycle {
@@ -97,6 +103,10 @@ fn conflict(message: &str) -> Effect {
 
 fn failed(message: &str) -> Effect {
     Effect::Answer(T, Err(Refusal::Failed(message.replace("ID", &ID.to_string()))))
+}
+
+fn impossible(message: &str) -> Effect {
+    Effect::Answer(T, Err(Refusal::Impossible(message.replace("ID", &ID.to_string()))))
 }
 
 fn not_modified() -> Effect {
@@ -175,8 +185,8 @@ fn what_is_refused_is_refused_with_dockers_words() {
         (exited(), pause(), conflict(NOT_RUNNING)),
         (paused(), pause(), conflict("container ID is already paused")),
         (restarting(), pause(), conflict("Container ID is restarting, wait until the container is running")),
-        (running(), unpause(), failed("Container ID is not paused")),
-        (created(), unpause(), failed("Container ID is not paused")),
+        (running(), unpause(), impossible("Container ID is not paused")),
+        (created(), unpause(), impossible("Container ID is not paused")),
         (
             running(),
             remove(),

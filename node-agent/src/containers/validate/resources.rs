@@ -34,7 +34,22 @@ pub(super) fn check(
     check_realtime(resources, host)?;
     check_cpuset(resources, host, &mut warnings)?;
     check_blkio(resources, host, &mut warnings)?;
+    check_ulimits(resources)?;
     Ok(warnings)
+}
+
+/// The words are the client's, which checks the same.
+fn check_ulimits(resources: &Resources) -> Result<(), NodeError> {
+    for limit in &resources.ulimits {
+        // Unlimited is -1, and more than any number.
+        if limit.soft.cast_unsigned() > limit.hard.cast_unsigned() {
+            let (soft, hard) = (limit.soft, limit.hard);
+            return Err(NodeError::invalid(format!(
+                "ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn check_memory(

@@ -2,7 +2,7 @@
 
 use shoal_types::container::mounts::{MountOrigin, Propagation, VolumeCopy};
 use shoal_types::container::networking::{NetworkMode, PortPublish, PortSpec, Protocol};
-use shoal_types::container::resources::ThrottleDevice;
+use shoal_types::container::resources::{ThrottleDevice, Ulimit};
 use shoal_types::container::security::UtsMode;
 
 use super::*;
@@ -65,6 +65,10 @@ fn contradictions_are_refused_with_dockers_words() {
                 s.resources.memory_reservation = 11 << 20;
             },
             "Minimum memory limit can not be less than memory reservation limit, see usage",
+        ),
+        (
+            |s| s.resources.ulimits = vec![Ulimit { name: "nofile".into(), soft: -1, hard: 10 }],
+            "ulimit soft limit must be less than or equal to hard limit: -1 > 10",
         ),
         (
             |s| s.resources.memory_swappiness = Some(101),
