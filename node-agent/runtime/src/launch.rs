@@ -18,6 +18,7 @@ use crate::channel::{Channel, Message};
 use crate::container::Keyring;
 use crate::error::{Context, ExecutableError, Result, RuntimeError};
 use crate::executable;
+use crate::limits;
 use crate::masks::write_proc;
 use crate::paths::{RootDirectory, read_small_file};
 use crate::process::ProcessPlan;
@@ -134,7 +135,7 @@ impl<'a> Launch<'a> {
             }
             sys::keep_on_exec(fd).step(|| "preserve a descriptor")?;
         }
-        Ok(())
+        limits::lower_descriptors(plan)
     }
 
     fn set_labels(&self) -> Result<()> {

@@ -13,14 +13,32 @@ use crate::error::{Context, Result, RuntimeError, Warning};
 use crate::process::ProcessPlan;
 
 /// Sets limits and OOM score of a process that has not been executed yet.
+///
+/// The limit of open files is only raised here: the process still opens files while it makes itself ready, and lowers the
+/// limit itself when it has what it needs ([`lower_descriptors`]).
 pub(crate) fn apply(pid: i32, plan: &ProcessPlan, warnings: &mut Vec<Warning>) -> Result<()> {
     for rlimit in &plan.rlimits {
+        let inherited = rustix::process::getrlimit(resource(rlimit.typ()));
+        let is_lower = inherited.maximum.is_none_or(|allowed| rlimit.hard() <= allowed);
+        if rlimit.typ() == PosixRlimitType::RlimitNofile && is_lower {
+            continue;
+        }
         set_rlimit(pid, rlimit, warnings)?;
     }
     match plan.oom_score_adj {
         Some(score) => set_oom_score(pid, score, warnings),
         None => Ok(()),
     }
+}
+
+/// Gives this process the limit of open files of its plan, as far as the creator could raise it. Needs no privilege.
+pub(crate) fn lower_descriptors(plan: &ProcessPlan) -> Result<()> {
+    let wanted = plan.rlimits.iter().find(|rlimit| rlimit.typ() == PosixRlimitType::RlimitNofile);
+    let Some(wanted) = wanted else { return Ok(()) };
+    let allowed = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    let hard = wanted.hard().min(allowed);
+    let limit = Rlimit { current: Some(wanted.soft().min(hard)), maximum: Some(hard) };
+    rustix::process::setrlimit(Resource::Nofile, limit).step(|| "set RLIMIT_NOFILE")
 }
 
 fn set_rlimit(pid: i32, wanted: &PosixRlimit, warnings: &mut Vec<Warning>) -> Result<()> {
