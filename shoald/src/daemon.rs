@@ -53,6 +53,8 @@ pub(crate) fn run(line: &CommandLine) -> ExitCode {
     runtime.shutdown_background();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        // Their texts are whole, as dockerd has them.
+        Err(error @ (StartError::Pidfile(_) | StartError::Listen(_))) => fail(&error),
         Err(error) => fail(&format!("failed to start daemon: {}", chain(&error))),
     }
 }

@@ -322,6 +322,8 @@ fn a_commit_and_the_removal_of_its_image(t: &Test) {
             if !d.docker(&format!("image ls -q {name}")).ok().is_empty() {
                 d.docker(&format!("rmi {name}:v1")).ok();
             }
+            // What a transfer that was cut short has left is kept for the next one; a prune takes it away.
+            d.docker("image prune -f").ok();
         },
     });
 }
@@ -353,6 +355,8 @@ fn a_load(t: &Test) {
             if !d.docker(&format!("image ls -q {name}")).ok().is_empty() {
                 d.docker(&format!("rmi {name}:v1")).ok();
             }
+            // What a transfer that was cut short has left is kept for the next one; a prune takes it away.
+            d.docker("image prune -f").ok();
         },
     });
 }
