@@ -145,6 +145,18 @@ impl NodeError {
     }
 }
 
+/// Shows what the kernel said as Docker's messages have it, which scripts look for: in lower case and without number.
+pub(crate) struct KernelWords<'a>(pub(crate) &'a std::io::Error);
+
+impl std::fmt::Display for KernelWords<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0.raw_os_error() {
+            Some(errno) => write!(f, "{}", node_runtime::errno_text(errno)),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
 /// Shows an error with its sources, joined by `: `.
 pub struct ErrorChain<'a>(pub &'a (dyn std::error::Error + 'static));
 

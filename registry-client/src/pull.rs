@@ -170,7 +170,7 @@ impl<'a> Download<'a> {
         error: RegistryError,
         blameless: &mut u32,
     ) -> Result<(), RegistryError> {
-        tracing::warn!(blob = %self.blob.digest, endpoint = %endpoint.authority, error = %error, "wrong content, starting over");
+        tracing::info!(blob = %self.blob.digest, endpoint = %endpoint.authority, error = %error, "wrong content, starting over");
         if endpoint.role == Role::Registry {
             if *blameless == 0 {
                 return Err(error);

@@ -279,6 +279,10 @@ impl Actor {
                 let _ = reply.send(outcome);
                 Fate::Here
             }
+            Request::RenewFiles => {
+                self.renew_files().await;
+                Fate::Here
+            }
         }
     }
 

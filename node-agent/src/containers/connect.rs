@@ -9,17 +9,24 @@ use async_trait::async_trait;
 use shoal_types::container::networking::{EndpointSpec, NetworkMode, NetworkingSpec};
 use shoal_types::container::state::ContainerState;
 use shoal_types::network::Network;
+use shoal_types::{ContainerId, ErrorKind};
 use tokio::sync::oneshot;
 
-use super::Engine;
 use super::actor::Actor;
-use super::peers::Peers;
 use super::ports::{NetworkRequest, NetworkRun, PreparedNetworks};
 use super::request::Request;
+use super::{Engine, Shared};
 use crate::api::networks::DisconnectForce;
 use crate::error::NodeError;
-use crate::networks::Connections;
+use crate::networks::{Connections, HOST, NONE};
+use crate::runtime::files;
 use crate::store::Batch;
+
+/// Docker's refusal for a container that lives in another's namespace.
+const SHARED_NAMESPACE: &str = "container sharing network namespace with another container or host cannot be connected to any other network";
+/// Docker's refusal for one that shall leave the host's.
+const DISCONNECT_FROM_HOST: &str =
+    "cannot disconnect container from host network - container was created in host network mode";
 
 #[async_trait]
 impl Connections for Engine {
@@ -54,7 +61,7 @@ impl Actor {
         network: String,
         endpoint: EndpointSpec,
     ) -> Result<(), NodeError> {
-        self.require_own_network("connect to", &network)?;
+        self.require_own_network()?;
         if self.core.record.endpoints.contains_key(&network) {
             let name = &self.core.record.name;
             return Err(NodeError::forbidden(format!(
@@ -62,13 +69,11 @@ impl Actor {
             )));
         }
         let mut networking = self.core.record.spec.networking.clone();
-        networking.endpoints.insert(network.clone(), endpoint);
-        if matches!(networking.mode, NetworkMode::None) {
-            // A container without network that is connected to one has a network from now on.
-            return Err(NodeError::conflict(
-                "container cannot be connected to multiple networks with one of the networks in private (none) mode",
-            ));
+        if networking.mode == NetworkMode::None && !networking.endpoints.contains_key(NONE) {
+            // It has left all its networks; this one is its own from now on.
+            networking.mode = NetworkMode::Network(network.clone());
         }
+        networking.endpoints.insert(network.clone(), endpoint);
         let mut request = self.request_with(networking)?;
         let prepared = self.shared.seams.networks.prepare(&request).await?;
         request.networking.endpoints.clone_from(&prepared.endpoints);
@@ -77,7 +82,10 @@ impl Actor {
         self.adopt(&request, prepared).await?;
         if self.core.run.is_some() {
             match self.shared.seams.networks.join(&request, &network, &endpoint).await {
-                Ok(run) => self.note_network(run, "connect", &network).await?,
+                Ok(run) => {
+                    self.note_network(run, "connect", &network).await?;
+                    self.renew_files().await;
+                }
                 Err(error) => {
                     self.core.record = before;
                     self.store_record().await?;
@@ -91,17 +99,20 @@ impl Actor {
 
     /// Disconnects the container from one network.
     pub(super) async fn leave_network(&mut self, network: &str) -> Result<(), NodeError> {
-        self.require_own_network("disconnect from", network)?;
+        if network == HOST && self.core.record.spec.networking.mode == NetworkMode::Host {
+            return Err(NodeError::invalid(DISCONNECT_FROM_HOST));
+        }
+        self.require_own_network()?;
         if !self.core.record.endpoints.contains_key(network) {
-            return Err(NodeError::forbidden(format!(
-                "container {} is not connected to network {network}",
-                self.core.id
-            )));
+            // Docker does not class this refusal, which makes it a failure for clients.
+            let message = format!("container {} is not connected to network {network}", self.core.id);
+            return Err(NodeError::Refused { kind: ErrorKind::Internal, message });
         }
         let request = self.request_with(self.core.record.spec.networking.clone())?;
         if self.core.run.is_some() {
             let run = self.shared.seams.networks.leave(&request, network).await?;
             self.note_network(run, "disconnect", network).await?;
+            self.renew_files().await;
         }
         let spec = Arc::make_mut(&mut self.core.record.spec);
         spec.networking.endpoints.remove(network);
@@ -123,7 +134,7 @@ impl Actor {
         Ok(())
     }
 
-    fn require_own_network(&self, verb: &str, network: &str) -> Result<(), NodeError> {
+    fn require_own_network(&self) -> Result<(), NodeError> {
         let state = &self.core.life.condition().state;
         if matches!(state, ContainerState::Removing { .. } | ContainerState::Dead { .. }) {
             return Err(NodeError::conflict(format!(
@@ -132,19 +143,14 @@ impl Actor {
             )));
         }
         match &self.core.record.spec.networking.mode {
-            NetworkMode::Container(_) => Err(NodeError::invalid(
-                "container sharing network namespace with another container or host cannot be connected to any other network",
-            )),
-            NetworkMode::Host => Err(NodeError::invalid(format!(
-                "cannot {verb} network {network}: container sharing network namespace with another container or host cannot be connected to any other network"
-            ))),
+            NetworkMode::Container(_) | NetworkMode::Host => Err(NodeError::invalid(SHARED_NAMESPACE)),
             NetworkMode::DefaultBridge | NetworkMode::None | NetworkMode::Network(_) => Ok(()),
         }
     }
 
     fn request_with(&self, networking: NetworkingSpec) -> Result<NetworkRequest, NodeError> {
         let mut request = self
-            .network_request(&Peers::default())
+            .linked_network_request()
             .ok_or_else(|| NodeError::invalid("the container has no network of its own"))?;
         request.networking = networking;
         Ok(request)
@@ -167,11 +173,8 @@ impl Actor {
     ) -> Result<(), NodeError> {
         let Some(run) = self.core.run.as_deref_mut() else { return Ok(()) };
         let before = run.record.network.replace(network);
-        let path = self.shared.bundles.path(self.core.id);
-        let record = run.record.clone();
-        super::run_blocking(move || record.write(&path))
-            .await?
-            .map_err(|source| NodeError::failed("write the run's record", source))?;
+        self.write_run().await?;
+        let Some(run) = self.core.run.as_deref() else { return Ok(()) };
         let joined = run.record.network.iter().chain(&before).flat_map(|network| &network.joined);
         if let Some(joined) = joined.into_iter().find(|joined| joined.name == changed) {
             self.shared.emit_network(action, joined, self.core.id);
@@ -179,9 +182,60 @@ impl Actor {
         Ok(())
     }
 
+    /// Brings the files of the running container up to date with its networks and with the containers it links to.
+    /// What cannot be renewed is logged: the networks themselves are as they were asked to be.
+    pub(super) async fn renew_files(&mut self) {
+        if let Err(error) = self.try_renew_files().await {
+            tracing::error!(container.id = %self.core.id, error = %error.message(), "network files cannot be renewed");
+        }
+    }
+
+    async fn try_renew_files(&mut self) -> Result<(), NodeError> {
+        let Some(request) = self.linked_network_request() else { return Ok(()) };
+        let before = self.core.run.as_deref().and_then(|run| run.record.files.clone());
+        let Some(before) = before else { return Ok(()) };
+        let after = self.shared.seams.networks.files(&request).await?;
+        if before == after {
+            return Ok(());
+        }
+        let directory = self.shared.directory(self.core.id);
+        let written = after.clone();
+        super::run_blocking(move || files::renew(&directory, &before, &written))
+            .await?
+            .map_err(|source| NodeError::failed("write the container's files", source))?;
+        if let Some(run) = self.core.run.as_deref_mut() {
+            run.record.files = Some(after);
+        }
+        self.write_run().await
+    }
+
+    /// Remembers the run for the next boot.
+    async fn write_run(&self) -> Result<(), NodeError> {
+        let Some(run) = self.core.run.as_deref() else { return Ok(()) };
+        let path = self.shared.bundles.path(self.core.id);
+        let record = run.record.clone();
+        super::run_blocking(move || record.write(&path))
+            .await?
+            .map_err(|source| NodeError::failed("write the run's record", source))
+    }
+
     /// Makes a changed record durable.
     pub(super) async fn store_record(&self) -> Result<(), NodeError> {
         let batch = Batch::new().put(self.core.id.to_string(), &self.core.record)?;
         self.shared.commit(batch).await
+    }
+}
+
+impl Shared {
+    /// Running containers that link to this one learn its new address. Nobody waits for them.
+    pub(super) fn renew_files_of_those_who_link_to(self: &Arc<Self>, id: ContainerId) {
+        let linking = self.links().to(id);
+        for slot in linking.into_iter().filter_map(|from| self.slot(from)) {
+            if slot.view().state.run().is_some()
+                && let Err(error) = slot.send(self, Request::RenewFiles)
+            {
+                tracing::warn!(container.id = %slot.id(), error = %error.message(), "a link is out of date");
+            }
+        }
     }
 }

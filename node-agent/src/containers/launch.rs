@@ -98,23 +98,24 @@ impl Actor {
         crash_point("start: shim runs");
         self.attach_those_who_wait(shim.as_ref()).await;
         let network = async {
-            match plan {
+            match &plan {
                 Some(_) => self.shared.seams.networks.connect(id).await.map(Some),
                 None => Ok(None),
             }
         };
         let (created, network) = tokio::join!(shim.create(), network);
         // The network's failure is the better explanation of two.
-        let network = network.map_err(|error| network_failed(&error))?;
+        let network = network.map_err(network_failed)?;
         let pid = created.map_err(Failed::to_create)?;
         crash_point("start: container created and connected");
-        let run_record = RunRecord { network, mounts };
+        let run_record = RunRecord { network, mounts, files: plan.map(|plan| plan.files) };
         run_record.write(&path).map_err(|source| NodeError::failed("write the run's record", source))?;
         self.live_run().record = run_record;
         crash_point("start: run recorded");
         self.tell_of_acquisitions();
         let started_at = shim.start().await.map_err(Failed::to_create)?;
         crash_point("start: program runs");
+        self.shared.renew_files_of_those_who_link_to(id);
         Ok(Run { pid, started_at, oom_killed: false, previous_end: None })
     }
 
@@ -151,14 +152,7 @@ impl Actor {
 
     async fn plan_network(&self, request: Option<&NetworkRequest>) -> Result<Option<NetworkPlan>, NodeError> {
         match request {
-            Some(request) => self
-                .shared
-                .seams
-                .networks
-                .plan(request)
-                .await
-                .map(Some)
-                .map_err(|error| network_failed(&error)),
+            Some(request) => self.shared.seams.networks.plan(request).await.map(Some).map_err(network_failed),
             None => Ok(None),
         }
     }
@@ -258,7 +252,7 @@ impl Actor {
         }
         let hostname = self.shared.hostname(&self.core.record.spec);
         Ok(match plan {
-            Some(plan) => files::Files::with(&own, &plan.hosts, &plan.resolv_conf, &hostname),
+            Some(plan) => files::Files::with(&own, &plan.files, &hostname),
             None => files::Files::none(),
         })
     }
@@ -290,7 +284,10 @@ impl Actor {
     }
 }
 
-fn network_failed(error: &NodeError) -> NodeError {
+fn network_failed(error: NodeError) -> NodeError {
+    if error.is_fault() {
+        return NodeError::failed(NETWORK_FAILED, error);
+    }
     NodeError::Refused { kind: error.kind(), message: format!("{NETWORK_FAILED}: {}", error.message()) }
 }
 

@@ -62,6 +62,12 @@ impl Links {
         self.outgoing.get(&from).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// Those who link to a container.
+    pub(crate) fn to(&self, id: ContainerId) -> Vec<ContainerId> {
+        let has_link = |links: &[LinkRecord]| links.iter().any(|link| link.target == id);
+        self.outgoing.iter().filter(|(_, links)| has_link(links)).map(|(from, _)| *from).collect()
+    }
+
     /// The links of a container, by the names that everybody has now.
     pub(crate) fn named(&self, id: ContainerId, name_of: impl Fn(ContainerId) -> Option<String>) -> Named {
         let mut named = Named::default();
@@ -158,6 +164,7 @@ mod tests {
         links.insert(id(1), &[LinkRecord { target: id(2), alias: "data".to_owned() }]);
         let name_of = |id: ContainerId| Some(format!("c{}", id.as_bytes()[0]));
         assert_eq!(links.named(id(2), name_of).incoming, ["c1/data"]);
+        assert_eq!((links.to(id(2)), links.to(id(1))), (vec![id(1)], vec![]));
         assert_eq!(links.named(id(1), name_of).outgoing, [("c2".to_owned(), "data".to_owned())]);
         let mut unlinked = Links::default();
         unlinked.insert(id(1), &[LinkRecord { target: id(2), alias: "data".to_owned() }]);

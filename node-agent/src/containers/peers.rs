@@ -148,7 +148,12 @@ impl Actor {
         Some(request)
     }
 
-    /// Running containers that this one links to.
+    /// The same with its links, whether those containers run or not.
+    pub(super) fn linked_network_request(&self) -> Option<NetworkRequest> {
+        self.network_request(&Peers { links: self.linked(), ..Peers::default() })
+    }
+
+    /// Containers that this one links to.
     pub(super) fn linked(&self) -> Vec<(Arc<ContainerView>, String)> {
         let links = self.shared.links();
         let running = links.of(self.core.id).iter().filter_map(|link| {

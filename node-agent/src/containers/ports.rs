@@ -87,6 +87,10 @@ pub trait ContainerNetworks: Send + Sync + fmt::Debug {
     /// Disconnects a running container from one network.
     async fn leave(&self, request: &NetworkRequest, network: &str) -> Result<NetworkRun, NodeError>;
 
+    /// What stands in the files of a container that is planned or connected, as things are now. The engine asks again
+    /// whenever the container's networks or the containers it links to have changed.
+    async fn files(&self, request: &NetworkRequest) -> Result<NetworkFiles, NodeError>;
+
     /// Tells that a running container has another name, under which it shall be found from now on.
     async fn rename(&self, request: &NetworkRequest) -> Result<NetworkRun, NodeError>;
 
@@ -146,6 +150,13 @@ pub struct PreparedNetworks {
 pub struct NetworkPlan {
     /// The namespace.
     pub sandbox: SandboxRecord,
+    /// What stands in the container's files.
+    pub files: NetworkFiles,
+}
+
+/// The files by which a container's programs find names.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NetworkFiles {
     /// Content of /etc/hosts.
     pub hosts: String,
     /// Content of /etc/resolv.conf.

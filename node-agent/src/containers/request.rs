@@ -31,6 +31,8 @@ pub(crate) enum Request {
     Join(String, Box<EndpointSpec>, Reply<()>),
     /// One network less.
     Leave(String, Reply<()>),
+    /// A container that it links to has another address.
+    RenewFiles,
 }
 
 /// Something about a container's life.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::ports::{HostMount, NetworkRun};
+use super::ports::{HostMount, NetworkFiles, NetworkRun};
 use crate::runtime::bundle;
 
 /// Name of the file in the bundle.
@@ -22,6 +22,9 @@ pub(crate) struct RunRecord {
     /// What of the host it has mounted.
     #[serde(default)]
     pub(crate) mounts: Vec<HostMount>,
+    /// What was written into its files, to tell what its programs have changed since; `None` when they are another's.
+    #[serde(default)]
+    pub(crate) files: Option<NetworkFiles>,
 }
 
 impl RunRecord {

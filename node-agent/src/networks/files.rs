@@ -99,24 +99,47 @@ pub(super) fn host_mode_hosts(request: &NetworkRequest, gateways: &[IpAddr]) -> 
     Ok(text)
 }
 
+/// Refuses extra hosts that cannot be read, in Docker's words.
+pub(super) fn check_extra_hosts(pairs: &[String]) -> Result<(), NodeError> {
+    pairs.iter().try_for_each(|pair| ExtraHost::parse(pair).map(drop))
+}
+
+/// What a `name:address` pair names.
+struct ExtraHost<'a> {
+    name: &'a str,
+    /// `None` is the host, whatever its addresses are.
+    address: Option<IpAddr>,
+}
+
+impl<'a> ExtraHost<'a> {
+    fn parse(pair: &'a str) -> Result<Self, NodeError> {
+        let parts = pair.split_once([':', '=']).filter(|(name, _)| !name.is_empty());
+        let (name, written) =
+            parts.ok_or_else(|| NodeError::invalid(format!("bad format for add-host: \"{pair}\"")))?;
+        if written == HOST_GATEWAY {
+            return Ok(Self { name, address: None });
+        }
+        let bare = written.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(written);
+        let address = bare
+            .parse()
+            .map_err(|_| NodeError::invalid(format!("invalid IP address in add-host: \"{written}\"")))?;
+        Ok(Self { name, address: Some(address) })
+    }
+}
+
 /// Reads `name:address` pairs; `host-gateway` becomes one line for each of the host's addresses.
 fn extra_hosts(pairs: &[String], gateways: &[IpAddr]) -> Result<Vec<(IpAddr, Vec<String>)>, NodeError> {
     let mut entries = Vec::new();
     for pair in pairs {
-        let invalid = || NodeError::invalid(format!("bad format for add-host: \"{pair}\""));
-        let (name, address) = pair.split_once([':', '=']).ok_or_else(invalid)?;
-        if address == HOST_GATEWAY {
-            if gateways.is_empty() {
-                return Err(NodeError::failed(
-                    format!("add host {name}"),
-                    "unable to derive the IP value for host-gateway",
-                ));
-            }
-            entries.extend(gateways.iter().map(|gateway| (*gateway, vec![name.to_owned()])));
-            continue;
+        let ExtraHost { name, address } = ExtraHost::parse(pair)?;
+        if address.is_none() && gateways.is_empty() {
+            return Err(NodeError::failed(
+                format!("add host {name}"),
+                "unable to derive the IP value for host-gateway",
+            ));
         }
-        let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
-        entries.push((bare.parse().map_err(|_| invalid())?, vec![name.to_owned()]));
+        let gateways = gateways.iter().copied().filter(|_| address.is_none());
+        entries.extend(address.into_iter().chain(gateways).map(|address| (address, vec![name.to_owned()])));
     }
     Ok(entries)
 }
@@ -137,7 +160,14 @@ mod tests {
         let shown: Vec<String> =
             entries.iter().map(|(address, names)| format!("{} {address}", names[0])).collect();
         assert_eq!(shown, ["a 1.2.3.4", "b fd00::1", "c fd00::2", "d 172.17.0.1", "d fd00::ff", "e 5.6.7.8"]);
-        assert!(extra_hosts(&["nonsense".to_owned()], &[]).is_err());
+        let refusals = [
+            ("nonsense", "bad format for add-host: \"nonsense\""),
+            (":1.2.3.4", "bad format for add-host: \":1.2.3.4\""),
+            ("a:nonsense", "invalid IP address in add-host: \"nonsense\""),
+        ];
+        for (pair, message) in refusals {
+            assert_eq!(check_extra_hosts(&[pair.to_owned()]).unwrap_err().message(), message);
+        }
         assert!(extra_hosts(&["a:host-gateway".to_owned()], &[]).is_err());
     }
 

@@ -276,8 +276,17 @@ impl State {
 impl From<overlay_net::NetError> for NodeError {
     /// Takes over the kind, and the texts whole: they are what Docker's clients look at.
     fn from(error: overlay_net::NetError) -> Self {
+        use overlay_net::NetError;
+        // Docker answers with the status of a failure where only a port or an address is not to be had.
+        let is_answer = matches!(
+            error,
+            NetError::AddressesExhausted { .. }
+                | NetError::PortAllocated { .. }
+                | NetError::PortBind { .. }
+                | NetError::PortsExhausted
+        );
         match error.kind() {
-            ErrorKind::Internal => Self::failed("set up networking", error),
+            ErrorKind::Internal if !is_answer => Self::failed("set up networking", error),
             kind => Self::Refused { kind, message: crate::error::ErrorChain(&error).to_string() },
         }
     }

@@ -24,8 +24,8 @@ use shoal_types::{ContainerId, EndpointId, NetworkId, SandboxId};
 use super::files::{self, Resolver};
 use super::{DEFAULT_BRIDGE, Entry, Member, NetworkStore, State, kernel, predefined, run_blocking, wishes};
 use crate::containers::ports::{
-    ContainerNetworks, JoinedNetwork, NetworkPlan, NetworkRequest, NetworkRun, PreparedNetworks,
-    SandboxRecord,
+    ContainerNetworks, JoinedNetwork, NetworkFiles, NetworkPlan, NetworkRequest, NetworkRun,
+    PreparedNetworks, SandboxRecord,
 };
 use crate::error::NodeError;
 
@@ -71,15 +71,14 @@ impl ContainerNetworks for NetworkStore {
         let files = match made {
             Ok(sandbox) => {
                 self.with_state(|state| state.set_sandbox(request.container, sandbox));
-                self.files(request).await
+                self.texts(request).await
             }
             Err(error) => Err(error),
         };
         if files.is_err() {
             let _ = self.disconnect(request.container).await;
         }
-        let (hosts, resolv_conf) = files?;
-        Ok(NetworkPlan { sandbox: self.sandbox_record(request.container), hosts, resolv_conf })
+        Ok(NetworkPlan { sandbox: self.sandbox_record(request.container), files: files? })
     }
 
     async fn connect(&self, container: ContainerId) -> Result<NetworkRun, NodeError> {
@@ -144,6 +143,10 @@ impl ContainerNetworks for NetworkStore {
             });
         }
         run
+    }
+
+    async fn files(&self, request: &NetworkRequest) -> Result<NetworkFiles, NodeError> {
+        self.texts(request).await
     }
 
     async fn rename(&self, request: &NetworkRequest) -> Result<NetworkRun, NodeError> {
@@ -247,7 +250,7 @@ impl NetworkStore {
     }
 
     /// The texts of hosts and resolv.conf.
-    async fn files(&self, request: &NetworkRequest) -> Result<(String, String), NodeError> {
+    async fn texts(&self, request: &NetworkRequest) -> Result<NetworkFiles, NodeError> {
         let conf = run_blocking(files::host_resolv_conf).await?;
         let resolver = Resolver::new(conf, &self.shared.config.resolver, &request.networking);
         let (own, linked, is_embedded, bridge_gateways) = self.with_state(|state| {
@@ -258,7 +261,7 @@ impl NetworkStore {
         let gateways = if configured.is_empty() { &bridge_gateways } else { configured };
         if sandbox_mode(request) == SandboxMode::Host {
             let hosts = files::host_mode_hosts(request, gateways)?;
-            return Ok((hosts, resolver.plain_file(LoopbackServers::Kept)));
+            return Ok(NetworkFiles { hosts, resolv_conf: resolver.plain_file(LoopbackServers::Kept) });
         }
         let hosts = files::hosts(request, &own, linked, gateways)?;
         let resolv_conf = if is_embedded {
@@ -266,7 +269,7 @@ impl NetworkStore {
         } else {
             resolver.plain_file(LoopbackServers::Dropped)
         };
-        Ok((hosts, resolv_conf))
+        Ok(NetworkFiles { hosts, resolv_conf })
     }
 
     /// Everything that shall exist, for the mechanism's restore.

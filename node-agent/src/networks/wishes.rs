@@ -11,7 +11,7 @@ use shoal_types::container::state::EndpointStatus;
 use shoal_types::network::Network;
 use shoal_types::{ContainerId, NetworkId};
 
-use super::{DEFAULT_BRIDGE, HOST, NONE, State, predefined};
+use super::{DEFAULT_BRIDGE, HOST, NONE, State, files, predefined};
 use crate::containers::ports::{NetworkRequest, PreparedNetworks};
 use crate::error::NodeError;
 
@@ -51,6 +51,7 @@ pub(super) fn prepare(
     let Some(primary) = primary(&request.networking.mode, has_default_bridge) else {
         return Ok(PreparedNetworks::default());
     };
+    files::check_extra_hosts(&request.networking.extra_hosts)?;
     let mut endpoints = BTreeMap::new();
     for (key, endpoint) in &request.networking.endpoints {
         endpoints.insert(canonical(state, key), endpoint.clone());

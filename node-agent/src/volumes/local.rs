@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use rustix::mount::{MountFlags, UnmountFlags};
 use shoal_types::ErrorKind;
 
+use crate::error::KernelWords;
+
 /// Why a volume of this driver could not be made, mounted or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalDriverError {
@@ -29,7 +31,8 @@ pub enum LocalDriverError {
     NoQuota,
     /// The kernel refused to mount what the options describe.
     #[error(
-        "failed to mount local volume: mount {device}:{target}, flags: {flags:#x}, data: {data}: {source}"
+        "failed to mount local volume: mount {device}:{target}, flags: {flags:#x}, data: {data}: {}",
+        KernelWords(source)
     )]
     Mount {
         /// What was to be mounted.
@@ -44,7 +47,7 @@ pub enum LocalDriverError {
         source: io::Error,
     },
     /// A file operation failed.
-    #[error("{action} {path}: {source}")]
+    #[error("{action} {path}: {}", KernelWords(source))]
     File {
         /// What was being done.
         action: &'static str,

@@ -16,8 +16,8 @@ use shoal_types::{ContainerId, EndpointId, NetworkId, SandboxId};
 
 use super::Faults;
 use crate::containers::ports::{
-    ContainerNetworks, JoinedNetwork, NetworkPlan, NetworkRequest, NetworkRun, PreparedNetworks,
-    SandboxRecord,
+    ContainerNetworks, JoinedNetwork, NetworkFiles, NetworkPlan, NetworkRequest, NetworkRun,
+    PreparedNetworks, SandboxRecord,
 };
 use crate::error::NodeError;
 
@@ -115,6 +115,11 @@ fn network_of(mode: &NetworkMode) -> Option<String> {
     }
 }
 
+fn files_of(request: &NetworkRequest) -> NetworkFiles {
+    let hosts = format!("127.0.0.1\tlocalhost\n172.17.0.2\t{}\n", request.hostname);
+    NetworkFiles { hosts, resolv_conf: "nameserver 192.0.2.1\n".to_owned() }
+}
+
 #[async_trait]
 impl ContainerNetworks for FakeNetworks {
     async fn prepare(&self, request: &NetworkRequest) -> Result<PreparedNetworks, NodeError> {
@@ -150,8 +155,7 @@ impl ContainerNetworks for FakeNetworks {
             state.plans.insert(request.container, (request.clone(), sandbox.clone()));
         }
         call.done().await;
-        let hosts = format!("127.0.0.1\tlocalhost\n172.17.0.2\t{}\n", request.hostname);
-        Ok(NetworkPlan { sandbox, hosts, resolv_conf: "nameserver 192.0.2.1\n".to_owned() })
+        Ok(NetworkPlan { sandbox, files: files_of(request) })
     }
 
     async fn connect(&self, container: ContainerId) -> Result<NetworkRun, NodeError> {
@@ -221,6 +225,13 @@ impl ContainerNetworks for FakeNetworks {
         };
         call.done().await;
         Ok(run)
+    }
+
+    async fn files(&self, request: &NetworkRequest) -> Result<NetworkFiles, NodeError> {
+        let call = self.faults.enter("networks.files").await?;
+        let files = files_of(request);
+        call.done().await;
+        Ok(files)
     }
 
     async fn leave(&self, request: &NetworkRequest, network: &str) -> Result<NetworkRun, NodeError> {

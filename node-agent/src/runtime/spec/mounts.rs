@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Mount;
+use shoal_types::ErrorKind;
 use shoal_types::container::mounts::{BindRecursion, MountAccess, MountSource, MountSpec, Propagation};
 use shoal_types::container::security::{IpcMode, SecuritySpec};
 use shoal_types::container::state::MountKind;
@@ -268,13 +269,9 @@ fn require_propagation(source: &Path, tags: &[&str], what: &str) -> Result<(), N
     if optional.iter().any(|field| tags.iter().any(|tag| field.starts_with(tag))) {
         return Ok(());
     }
-    Err(NodeError::failed(
-        "put together the mounts",
-        std::io::Error::other(format!(
-            "path {} is mounted on {mountpoint} but it is not {what}",
-            source.display()
-        )),
-    ))
+    // Docker does not class this refusal, which makes it a failure for clients.
+    let message = format!("path {} is mounted on {mountpoint} but it is not {what}", source.display());
+    Err(NodeError::Refused { kind: ErrorKind::Internal, message })
 }
 
 /// The mount that a path lies in, and its optional fields: the last of those with the longest path.
