@@ -31,7 +31,6 @@ pub(crate) fn inspect(image: &mut ImageInspect, version: ApiVersion) {
     }
     if version.is_below(45) {
         image.container = Some(String::new());
-        image.container_config = Some(ContainerConfig::default());
     }
     if version.is_below(48) {
         image.descriptor = None;

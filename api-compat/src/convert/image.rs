@@ -140,7 +140,7 @@ pub(crate) fn inspect(view: &node::ImageView, storage_driver: &str, with_manifes
         comment: text(&view.comment),
         created: view.summary.created.map(Into::into),
         container: None,
-        container_config: None,
+        container_config: Box::default(),
         docker_version: text(&view.docker_version),
         author: text(&view.author),
         config: ShownImageConfig::Image(Box::new(image_config(&view.config))),

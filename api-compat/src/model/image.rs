@@ -132,9 +132,8 @@ pub struct ImageInspect {
     /// Always empty. Below 1.45.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
-    /// Always empty. Below 1.45.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub container_config: Option<ContainerConfig>,
+    /// Always empty. Docker leaves it out since 1.45; docker-compose 1.29 speaks the newest version and fails without.
+    pub container_config: Box<ContainerConfig>,
     /// The engine that made it. Below 1.52.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub docker_version: Option<String>,

@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::StatusCode;
+use node_agent::NodeError;
 use node_agent::api::images::{LayerPhase, LoadedImage, Progress, ProgressStream};
 use serde::Serialize;
 
@@ -24,8 +25,17 @@ pub(crate) enum EarlyFailure {
     IsLine,
 }
 
-/// The answer of a transfer.
-pub(crate) async fn reply(mut progress: ProgressStream, early: EarlyFailure, version: ApiVersion) -> Outcome {
+/// The answer of a transfer, or of one that failed before it had anything to tell.
+pub(crate) async fn reply(
+    progress: Result<ProgressStream, NodeError>,
+    early: EarlyFailure,
+    version: ApiVersion,
+) -> Outcome {
+    let mut progress = match progress {
+        Ok(progress) => progress,
+        Err(error) if early == EarlyFailure::IsStatus => return Err(error.into()),
+        Err(error) => stream::iter([Err(error)]).boxed(),
+    };
     let first = progress.next().await;
     let first = match first {
         Some(Err(error)) if early == EarlyFailure::IsStatus => return Err(error.into()),

@@ -78,8 +78,8 @@ struct Parcel {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BlobRole {
-    /// Shown to the user.
-    Layer,
+    /// Shown to the user, by this digest: a layer that is compressed for the push is shown as the user knows it.
+    Layer(Digest),
     /// Not shown.
     Config,
 }
@@ -161,11 +161,12 @@ async fn pack_parcel(
         return pack_part(shared, target, part, out).await;
     }
     let media_type = tree.target.media_type.clone();
+    let blobs = unique_blobs(tree.parts.iter());
+    tell_preparing(&blobs, out).await?;
     let parts: Vec<(Digest, String)> =
         tree.parts.iter().map(|part| (part.descriptor.digest, part.descriptor.media_type.clone())).collect();
     let nested: Vec<Digest> =
         tree.indexes.iter().map(|(digest, _)| *digest).filter(|digest| *digest != chosen).collect();
-    let blobs = unique_blobs(tree.parts.iter());
     shared
         .block("read manifests", move |shared| {
             let mut manifests = Vec::new();
@@ -181,11 +182,20 @@ async fn pack_parcel(
         .await
 }
 
+async fn tell_preparing(blobs: &[(Descriptor, BlobRole)], out: &Out) -> Result<(), NodeError> {
+    for (_, role) in blobs {
+        if let BlobRole::Layer(shown) = role {
+            out.tell_layer(&shown.short(), LayerPhase::Preparing).await?;
+        }
+    }
+    Ok(())
+}
+
 fn unique_blobs<'a>(parts: impl Iterator<Item = &'a Part>) -> Vec<(Descriptor, BlobRole)> {
     let mut seen = BTreeSet::new();
     let mut blobs = Vec::new();
     for manifest in parts.filter_map(|part| part.manifest.as_ref()) {
-        let layers = manifest.layers.iter().map(|layer| (layer, BlobRole::Layer));
+        let layers = manifest.layers.iter().map(|layer| (layer, BlobRole::Layer(layer.digest)));
         for (blob, role) in layers.chain([(&manifest.config, BlobRole::Config)]) {
             if seen.insert(blob.digest) {
                 blobs.push((blob.clone(), role));
@@ -204,9 +214,10 @@ async fn pack_part(
 ) -> Result<Parcel, NodeError> {
     let image =
         part.manifest.clone().ok_or_else(|| NodeError::NoSuchImage(part.descriptor.digest.to_string()))?;
+    let mut blobs = unique_blobs([part].into_iter());
+    tell_preparing(&blobs, out).await?;
     let (digest, media_type) = (part.descriptor.digest, part.descriptor.media_type.clone());
     if image.layers.iter().all(|layer| layer.compression() != LayerCompression::None) {
-        let blobs = unique_blobs([part].into_iter());
         let read = move |shared: &Shared| {
             let target = read_manifest(&shared.content, digest, Some(&media_type))?;
             Ok(Parcel { blobs, parts: Vec::new(), target, compressed: Vec::new() })
@@ -220,7 +231,6 @@ async fn pack_part(
             layers.push(layer.clone());
             continue;
         }
-        out.tell_layer(&layer.digest.short(), LayerPhase::Preparing).await?;
         let known = target.record.compressed.get(&layer.digest).cloned();
         let known = known.filter(|known| shared.content.size(known.digest).is_some());
         let digest = layer.digest;
@@ -236,8 +246,15 @@ async fn pack_part(
     let bytes = manifest_bytes(media_type::OCI_MANIFEST, &config, &layers)?;
     let target = Manifest::parse(Some(media_type::OCI_MANIFEST), bytes.into())
         .map_err(|source| NodeError::failed("write a manifest", source))?;
-    let layers = layers.into_iter().map(|layer| (layer, BlobRole::Layer));
-    let blobs = layers.chain([(config, BlobRole::Config)]).collect();
+    for (blob, role) in &mut blobs {
+        match role {
+            BlobRole::Config => blob.clone_from(&config),
+            BlobRole::Layer(shown) => {
+                let form = image.layers.iter().position(|layer| layer.digest == *shown);
+                form.and_then(|place| layers.get(place)).map(|form| blob.clone_from(form));
+            }
+        }
+    }
     Ok(Parcel { blobs, parts: Vec::new(), target, compressed })
 }
 
@@ -258,9 +275,6 @@ async fn push_blobs(
     parcel: &Parcel,
     out: &Out,
 ) -> Result<(), NodeError> {
-    for (blob, _) in parcel.blobs.iter().filter(|(_, role)| *role == BlobRole::Layer) {
-        out.tell_layer(&blob.digest.short(), LayerPhase::Preparing).await?;
-    }
     let sending: FuturesUnordered<_> = parcel
         .blobs
         .iter()
@@ -280,7 +294,10 @@ async fn push_blob(
     out: &Out,
 ) -> Result<(), NodeError> {
     let source = FileSource { content: shared.content.clone(), digest: blob.digest };
-    let id = blob.digest.short();
+    let shown = match role {
+        BlobRole::Layer(shown) => Some(shown.short()),
+        BlobRole::Config => None,
+    };
     let told_at: Mutex<Option<Instant>> = Mutex::new(None);
     let progress = |_: &Digest, progress: BlobProgress| {
         let phase = match progress {
@@ -290,21 +307,21 @@ async fn push_blob(
         };
         let mut told_at = told_at.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = told_at.is_none_or(|told_at| told_at.elapsed() >= INTERVAL);
-        if role == BlobRole::Layer && (is_due || phase == LayerPhase::Waiting) {
+        if let Some(shown) = &shown
+            && (is_due || phase == LayerPhase::Waiting)
+        {
             *told_at = Some(Instant::now());
-            out.tell_if_room(&id, phase);
+            out.tell_if_room(shown, phase);
         }
     };
     let pushed = repository.push_blob(blob, &source, &mounts, &progress).await?;
-    if role == BlobRole::Config {
-        return Ok(());
-    }
+    let Some(shown) = shown else { return Ok(()) };
     let phase = match pushed {
         PushedBlob::Existed => LayerPhase::LayerAlreadyExists,
         PushedBlob::Mounted { from } => LayerPhase::MountedFrom(from),
         PushedBlob::Uploaded => LayerPhase::Pushed,
     };
-    out.tell_layer(&id, phase).await
+    out.tell_layer(&shown, phase).await
 }
 
 /// Records where the content is now, for later mounts, and under which digest if it is another one.

@@ -37,7 +37,7 @@ async fn pull(call: Call) -> Outcome {
         platform: written_platform(&call)?,
         credentials: call.credentials(),
     };
-    let progress = call.shared.state.node.transfers.pull(request).await?;
+    let progress = call.shared.state.node.transfers.pull(request).await;
     progress::reply(progress, EarlyFailure::IsStatus, call.version).await
 }
 
@@ -56,7 +56,7 @@ async fn import(mut call: Call) -> Outcome {
         platform: written_platform(&call)?,
     };
     let archive = call.stream();
-    let progress = call.shared.state.node.transfers.import(request, archive).await?;
+    let progress = call.shared.state.node.transfers.import(request, archive).await;
     progress::reply(progress, EarlyFailure::IsStatus, call.version).await
 }
 
@@ -66,14 +66,14 @@ pub(super) async fn push(call: Call) -> Outcome {
         platform: platform(&call, 46)?,
         credentials: call.credentials(),
     };
-    let progress = call.shared.state.node.transfers.push(request).await?;
+    let progress = call.shared.state.node.transfers.push(request).await;
     progress::reply(progress, EarlyFailure::IsStatus, call.version).await
 }
 
 pub(super) async fn load(mut call: Call) -> Outcome {
     let request = LoadRequest { platforms: platforms(&call)?, quiet: call.query.flag_unless_absent("quiet") };
     let archive = call.stream();
-    let progress = call.shared.state.node.transfers.load(request, archive).await?;
+    let progress = call.shared.state.node.transfers.load(request, archive).await;
     progress::reply(progress, EarlyFailure::IsLine, call.version).await
 }
 
