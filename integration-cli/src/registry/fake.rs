@@ -25,12 +25,15 @@ pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// The token that [`Fault::WantsToken`] asks for.
 const TOKEN: &str = "dG9rZW4gb2YgYSB0ZXN0";
 
+/// Smaller blobs are not held: configurations, which tell what else to fetch.
+const LEAST_HELD: usize = 64 * 1024;
+
 /// One way to misbehave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// Cuts the connection in the middle of a blob, this many times.
     CutBlob(u32),
-    /// Sends half of a blob and then nothing more until the client goes, this many times.
+    /// Sends half of a large blob and then nothing more until the client goes, this many times.
     HoldBlob(u32),
     /// Answers blobs with this status instead, this many times.
     BlobStatus(u16, u32),
@@ -216,7 +219,7 @@ impl FakeRegistry {
                     *left -= 1;
                     plan.cut = true;
                 }
-                Fault::HoldBlob(left) if is_blob && *left > 0 => {
+                Fault::HoldBlob(left) if is_blob && served.content.len() > LEAST_HELD && *left > 0 => {
                     *left -= 1;
                     plan.cut = true;
                     plan.hold = true;

@@ -101,7 +101,7 @@ fn changes_alter_the_configuration(t: &Test) {
 fn a_bad_change_is_refused(t: &Test) {
     let container = t.create("busybox true");
     t.docker_args(&["commit", "-c", "RUN true", &container.name])
-        .fails_saying(1, "run is not a valid change command");
+        .fails_saying(1, t.by_age("RUN is not a valid change command", "run is not a valid change command"));
 }
 
 fn a_running_container_is_paused_meanwhile(t: &Test) {

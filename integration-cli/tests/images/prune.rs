@@ -57,5 +57,13 @@ fn prune_obeys_its_filters(t: &Test) {
     // Made long ago, as its configuration says.
     d.load(&[own_image(&d, &format!("{name}:latest"))]);
     assert_eq!(deleted(&prune(json!({"dangling": ["false"], "until": ["2024-01-01T00:00:00"]}))).len(), 0);
-    assert_ne!(deleted(&prune(json!({"dangling": ["false"], "until": ["24h"]}))).len(), 0);
+    let n_deleted = deleted(&prune(json!({"dangling": ["false"], "until": ["24h"]}))).len();
+    // A newer daemon asks when the image came here.
+    assert_eq!(n_deleted == 0, t.by_age(true, false));
+    let soon = (std::time::SystemTime::now() + std::time::Duration::from_secs(60))
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    prune(json!({"dangling": ["false"], "until": [soon.to_string()]}));
+    d.get(&format!("/images/{name}/json")).expect(404);
 }

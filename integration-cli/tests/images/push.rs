@@ -104,8 +104,13 @@ fn all_tags_are_pushed(t: &Test) {
 
 fn a_missing_tag_is_refused(t: &Test) {
     let name = format!("127.0.0.1:1/{}", t.name("repo"));
-    t.docker(&format!("push {name}:v1"))
-        .fails_saying(1, &format!("An image does not exist locally with the tag: {name}"));
+    t.docker(&format!("push {name}:v1")).fails_saying(
+        1,
+        &t.by_age(
+            format!("tag does not exist: {name}:v1"),
+            format!("An image does not exist locally with the tag: {name}"),
+        ),
+    );
     t.load(&[own_image(t, &format!("{name}:v1"))]);
     let outcome = t.docker(&format!("push {name}:v2"));
     assert!(outcome.code == 1 && outcome.stderr.contains("v2"), "{outcome:?}");

@@ -87,12 +87,15 @@ fn an_image_of_a_stopped_container_needs_force(t: &Test) {
     let id = id_of(t, &name);
     let container = t.create(&format!("{name} true"));
     let reply = t.delete(&format!("/images/{name}"));
-    let text = format!(
-        "conflict: unable to remove repository reference \"{name}\" (must force) - container {} is using its referenced image {}",
-        container.short(),
-        &id[7..19]
+    let what = t.by_age(
+        format!("conflict: unable to delete {name}:latest (must be forced)"),
+        format!("conflict: unable to remove repository reference \"{name}\" (must force)"),
     );
-    reply.expect_error_holding(409, &text);
+    let (container_id, image_id) = (container.short(), &id[7..19]);
+    reply.expect_error_holding(
+        409,
+        &format!("{what} - container {container_id} is using its referenced image {image_id}"),
+    );
     let reply = t.delete(&format!("/images/{id}"));
     reply.expect_error_holding(409, "(must be forced) - image is being used by stopped container");
     assert!(reply.message().contains(container.short()), "{reply:?}");

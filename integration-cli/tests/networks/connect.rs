@@ -107,7 +107,11 @@ fn a_container_in_host_or_shared_mode_cannot_be_connected(t: &Test) {
     let reply = t.post_json(&format!("/networks/{net}/connect"), &json!({"Container": host.name}));
     reply.expect_error_holding(t.by_age(400, reply.status), "container sharing network namespace with another container or host cannot be connected to any other network");
     let reply = t.post_json("/networks/host/connect", &json!({"Container": owner.name}));
-    reply.expect_error_holding(t.by_age(400, reply.status), "container cannot be ");
+    let text = t.by_age(
+        "cannot connect container to host network - container must be created in host network mode",
+        "container cannot be ",
+    );
+    reply.expect_error_holding(t.by_age(400, reply.status), text);
     assert!(reply.status >= 400);
 }
 
@@ -119,10 +123,11 @@ fn disconnecting_what_is_not_connected_fails(t: &Test) {
     assert!(reply.status >= 400);
     let host = t.start("--network host busybox park");
     let reply = t.post_json("/networks/host/disconnect", &json!({"Container": host.id}));
-    reply.expect_error_holding(
-        t.by_age(400, reply.status),
+    let text = t.by_age(
+        "cannot disconnect container from host network - container was created in host network mode",
         "container cannot be disconnected from host network",
     );
+    reply.expect_error_holding(t.by_age(400, reply.status), text);
 }
 
 fn a_missing_container_is_404(t: &Test) {
