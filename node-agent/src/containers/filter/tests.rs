@@ -152,10 +152,24 @@ fn each_field_restricts_by_its_own_rule() {
         (|q| q.filter.volumes = vec!["/webdb".into()], &["webdb"]),
         (|q| q.filter.networks = vec!["net-web".into()], &["web"]),
         (|q| q.filter.networks = vec!["1212".into()], &["webdb"]),
-        (|q| q.filter.published = vec![range("8017", 8017)], &["web"]),
+        (|q| q.filter.published = vec![range("8017", 8017)], &[]),
         (|q| q.filter.published = vec![range("9000", 9017)], &["web"]),
-        (|q| q.filter.published = vec![range("8017/udp", 8017)], &[]),
+        (|q| q.filter.published = vec![range("9017/udp", 9017)], &[]),
         (|q| q.filter.exposed = vec![range("8000", 8020)], &["web", "webdb"]),
+        (
+            |q| {
+                q.all = true;
+                q.filter.exposed = vec![range("8018", 9000)];
+            },
+            &["webdb"],
+        ),
+        (
+            |q| {
+                q.filter.published = vec![range("9017", 9017)];
+                q.filter.exposed = vec![range("8018", 8018)];
+            },
+            &["web", "webdb"],
+        ),
         (|q| q.filter.health = vec![Some(HealthStatus::Healthy)], &["web"]),
         (|q| q.filter.health = vec![None], &["webdb"]),
         (|q| q.filter.is_task = Some(true), &[]),

@@ -48,6 +48,10 @@ fn created() -> ContainerState {
 fn running() -> ContainerState {
     ContainerState::Running(run())
 }
+/// Running after a run that ended like that of [`exited`] and [`restarting`].
+fn running_again() -> ContainerState {
+    ContainerState::Running(shoal_types::container::state::Run { previous_end: Some(at(5).wall), ..run() })
+}
 fn paused() -> ContainerState {
     ContainerState::Paused(run())
 }
@@ -210,7 +214,7 @@ fn what_is_refused_is_refused_with_dockers_words() {
 
 #[test]
 fn a_start_runs_from_created_and_from_exited() {
-    for state in [created(), exited()] {
+    for (state, after) in [(created(), running()), (exited(), running_again())] {
         let mut machine = machine(state);
         machine.condition.restart_count = 3;
         machine.condition.last_wish = LastWish::Stop;
@@ -218,7 +222,7 @@ fn a_start_runs_from_created_and_from_exited() {
         let done = play(&mut machine, Input::Start(T), at(1));
         let begin = Effect::Health(HealthOrder::Begin);
         assert_eq!(done, [Effect::Launch, begin, Effect::Commit, emit(Happening::Start), ok(T)]);
-        assert_eq!(machine.condition, Condition { state: running(), ..Condition::default() });
+        assert_eq!(machine.condition, Condition { state: after, ..Condition::default() });
     }
 }
 
@@ -348,7 +352,7 @@ fn a_kill_by_sigkill_is_answered_after_the_exit_and_others_at_once() {
 
 #[test]
 fn only_signals_meant_to_end_it_silence_the_policy() {
-    for (number, ends) in [(9, true), (15, true), (1, false), (2, false)] {
+    for (number, ends) in [(9, true), (15, true), (2, true), (1, false), (10, false)] {
         let mut machine = machine_with(running(), always());
         play(&mut machine, Input::Kill(T, number), at(0));
         play(&mut machine, Input::Exited(ended(0, 1)), at(1));
@@ -597,11 +601,12 @@ fn boot_reconciles_every_record_with_every_observation() {
         (created(), over(), died(3, 5), exited_with(3), Start),
         (exited(), Observed::Gone, vec![], exited(), Start),
         (exited(), Observed::Unstarted, vec![down(), Effect::Discard], exited(), Start),
-        (exited(), alive(), news(), running(), Rest),
+        (exited(), alive(), news(), running_again(), Rest),
         (exited(), over(), died(3, 5), exited_with(3), Start),
         // The daemon died between the commit of an exit and the deletion of the bundle.
         (exited_with(3), over(), vec![down(), Effect::Discard], exited_with(3), Start),
         (running(), alive(), vec![Effect::Thaw(None), begin()], running(), Rest),
+        (running_again(), alive(), vec![Effect::Thaw(None), begin()], running_again(), Rest),
         (running(), over(), died(3, 5), exited_with(3), Start),
         (running(), Observed::Gone, died(255, 9), unseen(), Start),
         (running(), Observed::Unstarted, died(255, 9), unseen(), Start),
@@ -610,7 +615,7 @@ fn boot_reconciles_every_record_with_every_observation() {
         (paused(), Observed::Gone, died(255, 9), unseen(), Start),
         (restarting(), Observed::Gone, vec![], exited_with(1), Start),
         (restarting(), Observed::Unstarted, vec![down(), Effect::Discard], exited_with(1), Start),
-        (restarting(), alive(), news(), running(), Rest),
+        (restarting(), alive(), news(), running_again(), Rest),
         (restarting(), over(), died(3, 5), exited_with(3), Start),
         (removing(), Observed::Gone, erased(), removing(), Rest),
         (removing(), alive(), [vec![down(), Effect::Discard], erased()].concat(), removing(), Rest),
