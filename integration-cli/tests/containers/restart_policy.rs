@@ -92,7 +92,7 @@ fn in_back_off(t: &Test) -> integration_cli::Container {
     let container = t.start("--restart always busybox sh -c 'exit 3'");
     eventually("a long wait between two runs", || {
         let inspected = t.inspect(&container);
-        (inspected["RestartCount"].as_i64() >= Some(4) && inspected["State"]["Restarting"] == true)
+        (inspected["RestartCount"].as_i64() >= Some(5) && inspected["State"]["Restarting"] == true)
             .then_some(())
     });
     container
