@@ -8,12 +8,13 @@
 //! -> restart policies.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt as _};
-use node_shim::protocol::{EXIT_FILE, Phase};
+use node_shim::protocol::{EXIT_FILE, ExitRecord, Phase};
 use shoal_types::ContainerId;
 use shoal_types::container::networking::NetworkMode;
 use shoal_types::container::state::{MountPoint, Run};
@@ -28,6 +29,7 @@ use crate::containers::boot_access::{
 use crate::containers::ports::{Hold, VolumeHolder};
 use crate::error::{ErrorChain, NodeError};
 use crate::shim_client::FoundShim;
+use crate::store::Batch;
 
 /// How many shims are asked at once, and how many containers are started at once. Enough to hide waiting, few enough to
 /// leave the machine to those that run.
@@ -149,7 +151,7 @@ async fn remove_orphans(shared: &Arc<Shared>, records: &Records, bundles: &BTree
     n_orphans + removed.unwrap_or(0)
 }
 
-fn remove_unknown_directories(root: &std::path::Path, known: &BTreeSet<ContainerId>) -> usize {
+fn remove_unknown_directories(root: &Path, known: &BTreeSet<ContainerId>) -> usize {
     let Ok(entries) = std::fs::read_dir(root) else { return 0 };
     let mut n_removed = 0;
     for path in entries.flatten().map(|entry| entry.path()) {
@@ -202,10 +204,12 @@ async fn observe(shared: &Arc<Shared>, core: &mut Core, was_running: bool) -> Ob
                     oom_killed: state.oom_kills > 0,
                     previous_end: None,
                 }),
-                Phase::Exited(exit) => Observed::Exited(ended(exit), None),
-                Phase::Idle | Phase::Creating | Phase::Created { .. } | Phase::Failed(_) => {
-                    Observed::Unstarted
-                }
+                Phase::Exited(exit) if was_running || !exit.unstarted => Observed::Exited(ended(exit), None),
+                Phase::Idle
+                | Phase::Creating
+                | Phase::Created { .. }
+                | Phase::Exited(_)
+                | Phase::Failed(_) => Observed::Unstarted,
             }
         }
         Ok(None) => bury(shared, core.id, was_running).await,
@@ -223,7 +227,7 @@ async fn observe(shared: &Arc<Shared>, core: &mut Core, was_running: bool) -> Ob
 /// not end.
 async fn bury(shared: &Arc<Shared>, id: ContainerId, was_running: bool) -> Observed {
     let path = shared.bundles.path(id);
-    let had_ended = path.join(EXIT_FILE).exists();
+    let had_ended = has_run(&path);
     match shared.seams.shims.clean_up(&path).await {
         Ok(exit) if was_running || had_ended => Observed::Exited(ended(exit), None),
         Ok(_) => Observed::Unstarted,
@@ -233,6 +237,14 @@ async fn bury(shared: &Arc<Shared>, id: ContainerId, was_running: bool) -> Obser
             Observed::Gone
         }
     }
+}
+
+/// Whether a container has run and ended. One that was killed before it was started, by an earlier boot that did not get
+/// further, has left a record of its end as well.
+fn has_run(bundle: &Path) -> bool {
+    let exit = std::fs::read(bundle.join(EXIT_FILE)).ok();
+    let exit = exit.and_then(|exit| serde_json::from_slice::<ExitRecord>(&exit).ok());
+    exit.is_some_and(|exit| !exit.unstarted)
 }
 
 /// Tells networks, volumes and images which containers there are and which of them run.
@@ -256,6 +268,7 @@ async fn tell_the_seams(shared: &Arc<Shared>, found: &mut [Found]) {
                 tracing::error!(container.id = %found.core.id, "the network of a running container is lost");
             }
         }
+        drop_half_made_endpoints(shared, &mut found.core).await;
     }
     let holders = found.iter().map(|found| VolumeHolder {
         container: found.core.id,
@@ -265,6 +278,32 @@ async fn tell_the_seams(shared: &Arc<Shared>, found: &mut [Found]) {
     shared.seams.volumes.restore(holders.collect()).await;
     let ids: Vec<ContainerId> = found.iter().map(|found| found.core.id).collect();
     shared.seams.images.retain_rootfs(&ids).await;
+}
+
+/// Forgets the networks that a running container was being connected to or disconnected from when the daemon died: the kernel
+/// has been brought to what both the container's record and its run know.
+async fn drop_half_made_endpoints(shared: &Arc<Shared>, core: &mut Core) {
+    let Some(run) = core.run.as_deref() else { return };
+    let Some(network) = &run.record.network else { return };
+    let joined: BTreeSet<&str> = network.joined.iter().map(|joined| joined.name.as_str()).collect();
+    if core.record.endpoints.keys().all(|name| joined.contains(name.as_str())) {
+        return;
+    }
+    core.record.endpoints.retain(|name, _| joined.contains(name.as_str()));
+    let spec = Arc::make_mut(&mut core.record.spec);
+    spec.networking.endpoints.retain(|name, _| joined.contains(name.as_str()));
+    let (path, record) = (shared.bundles.path(core.id), run.record.clone());
+    let written = run_blocking(move || record.write(&path)).await;
+    let written = written
+        .and_then(|written| written.map_err(|source| NodeError::failed("write the run's record", source)));
+    let stored = match Batch::new().put(core.id.to_string(), &core.record) {
+        Ok(batch) => shared.commit(batch).await,
+        Err(error) => Err(error.into()),
+    };
+    for error in [written.err(), stored.err()].into_iter().flatten() {
+        let error = ErrorChain(&error);
+        tracing::error!(container.id = %core.id, %error, "networks of a container cannot be stored");
+    }
 }
 
 fn know(shared: &Arc<Shared>, core: &Core) {

@@ -114,7 +114,13 @@ fn record_exit(cgroup: Option<&Cgroup>, failures: &mut Vec<String>) {
     }
     let signal = Signal::KILL.as_raw();
     let oom_killed = cgroup.and_then(|cgroup| cgroup.oom_kills().ok()).is_some_and(|kills| kills > 0);
-    let exit = ExitRecord { code: 128 + signal, signal: Some(signal), oom_killed, at: Timestamp::now() };
+    let exit = ExitRecord {
+        code: 128 + signal,
+        signal: Some(signal),
+        oom_killed,
+        at: Timestamp::now(),
+        unstarted: true,
+    };
     if let Err(error) = bundle::write_exit(&exit) {
         failures.push(error.to_string());
     }

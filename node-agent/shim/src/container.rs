@@ -112,7 +112,7 @@ pub(crate) fn exit_record(status: WaitStatus) -> ExitRecord {
         Some(signal) => 128 + signal,
         None => status.exit_status().unwrap_or_default(),
     };
-    ExitRecord { code, signal, oom_killed: false, at: Timestamp::now() }
+    ExitRecord { code, signal, oom_killed: false, at: Timestamp::now(), unstarted: false }
 }
 
 pub(crate) fn internal(doing: &str, error: impl std::fmt::Display) -> Failure {
@@ -235,6 +235,7 @@ impl Shim {
             signal: None,
             oom_killed: false,
             at: Timestamp::now(),
+            unstarted: false,
         };
         self.write_exit(&exit);
         if let Err(error) = self.init.abandon_output(&self.poller) {
@@ -250,6 +251,8 @@ impl Shim {
         let mut exit = exit_record(status);
         self.read_oom_kills();
         exit.oom_killed = self.oom.kills() > 0;
+        // One that is being started may have run already.
+        exit.unstarted = matches!(self.life, Life::Creating | Life::Created { .. });
         self.write_exit(&exit);
         if self.bundle.pid_namespace() == PidNamespace::Shared {
             self.kill_leftovers();

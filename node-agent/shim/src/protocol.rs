@@ -83,6 +83,10 @@ pub struct ExitRecord {
     pub oom_killed: bool,
     /// When the shim (or its cleanup) noticed the exit.
     pub at: Timestamp,
+    /// Whether nobody knows that the container's program was ever started: it was killed before, or the cleanup after a
+    /// dead shim has found no trace of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unstarted: bool,
 }
 
 /// The first frame of a client.
@@ -459,7 +463,8 @@ mod tests {
             r#"{"reply":{"id":8,"result":{"Err":{"kind":"command_not_found","message":"no"}}}}"#
         );
         let at = Timestamp::from_nanosecond(1_763_640_000_123_456_789).unwrap();
-        let exited = Phase::Exited(ExitRecord { code: 137, signal: Some(9), oom_killed: true, at });
+        let exited =
+            Phase::Exited(ExitRecord { code: 137, signal: Some(9), oom_killed: true, at, unstarted: false });
         assert_eq!(
             serde_json::to_string(&Message::Event(Event::Phase(exited))).unwrap(),
             r#"{"event":{"phase":{"exited":{"code":137,"signal":9,"oom_killed":true,"at":"2025-11-20T12:00:00.123456789Z"}}}}"#

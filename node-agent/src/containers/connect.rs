@@ -109,11 +109,34 @@ impl Actor {
             return Err(NodeError::Refused { kind: ErrorKind::Internal, message });
         }
         let request = self.request_with(self.core.record.spec.networking.clone())?;
-        if self.core.run.is_some() {
-            let run = self.shared.seams.networks.leave(&request, network).await?;
-            self.note_network(run, "disconnect", network).await?;
-            self.renew_files().await;
+        // The intent first: a boot completes what is not in the record any more.
+        let before = self.core.record.clone();
+        self.drop_endpoint(network);
+        let outcome = match self.store_record().await {
+            Ok(()) if self.core.run.is_some() => {
+                self.shared.seams.networks.leave(&request, network).await.map(Some)
+            }
+            Ok(()) => Ok(None),
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(Some(run)) => {
+                self.note_network(run, "disconnect", network).await?;
+                self.renew_files().await;
+            }
+            Ok(None) => {}
+            Err(error) => {
+                self.core.record = before;
+                self.store_record().await?;
+                return Err(error);
+            }
         }
+        self.publish();
+        Ok(())
+    }
+
+    /// Takes a network out of the container's record.
+    fn drop_endpoint(&mut self, network: &str) {
         let spec = Arc::make_mut(&mut self.core.record.spec);
         spec.networking.endpoints.remove(network);
         if spec.networking.mode == NetworkMode::Network(network.to_owned())
@@ -129,9 +152,6 @@ impl Actor {
                 .map_or(NetworkMode::None, |name| NetworkMode::Network(name.clone()));
         }
         self.core.record.endpoints.remove(network);
-        self.store_record().await?;
-        self.publish();
-        Ok(())
     }
 
     fn require_own_network(&self) -> Result<(), NodeError> {

@@ -56,6 +56,18 @@ struct Memory {
     assignments: Vec<Assignment>,
 }
 
+impl Memory {
+    /// Forgets networks that the container does not want: it was being disconnected when the daemon died. Returns whether
+    /// there were none.
+    fn keep_only(&mut self, request: &NetworkRequest) -> bool {
+        let n_before = self.assignments.len();
+        self.assignments.retain(|given| request.networking.endpoints.contains_key(&given.name));
+        let Self { sandbox, assignments } = self;
+        sandbox.endpoints.retain(|endpoint| assignments.iter().any(|given| given.endpoint == endpoint.id));
+        assignments.len() == n_before
+    }
+}
+
 #[async_trait]
 impl ContainerNetworks for NetworkStore {
     async fn prepare(&self, request: &NetworkRequest) -> Result<PreparedNetworks, NodeError> {
@@ -164,12 +176,20 @@ impl ContainerNetworks for NetworkStore {
         }
         let mut runs = BTreeMap::new();
         for (request, run) in running {
-            let Ok(memory) = serde_json::from_value::<Memory>(run.memory.clone()) else {
-                tracing::warn!(container.id = %request.container, "network memory of a container cannot be read");
+            let container = request.container;
+            let Ok(mut memory) = serde_json::from_value::<Memory>(run.memory.clone()) else {
+                tracing::warn!(container.id = %container, "network memory of a container cannot be read");
                 continue;
             };
-            runs.insert(request.container, run);
+            let is_whole = memory.keep_only(&request);
             self.with_state(|state| state.adopt(request, memory));
+            let run = if is_whole { Ok(run) } else { self.with_state(|state| state.run(container)) };
+            match run {
+                Ok(run) => drop(runs.insert(container, run)),
+                Err(error) => {
+                    tracing::error!(container.id = %container, error = %error.message(), "network of a container")
+                }
+            }
         }
         let desired = self.desired(&runs);
         let host = self.shared.host.clone();

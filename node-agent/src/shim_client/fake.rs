@@ -375,7 +375,7 @@ impl Shim for FakeShim {
 
 fn exit_record(code: i32) -> ExitRecord {
     let signal = (code > 128).then(|| code - 128);
-    ExitRecord { code, signal, oom_killed: false, at: Timestamp::now() }
+    ExitRecord { code, signal, oom_killed: false, at: Timestamp::now(), unstarted: false }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
