@@ -31,17 +31,85 @@ pub enum ClusterError {
     /// There is nothing to unlock.
     #[error("swarm is not locked")]
     NotLocked,
+    /// The key does not open this manager's keys.
+    #[error("swarm could not be unlocked: invalid key provided")]
+    WrongUnlockKey,
+    /// The text is no unlock key.
+    #[error("swarm could not be unlocked: the key is not of the form SWMKEY-1-...")]
+    MalformedUnlockKey,
+    /// The token is none of this cluster's, in the words of swarm.
+    #[error("rpc error: code = InvalidArgument desc = A valid join token is necessary to join this cluster")]
+    WrongJoinToken,
+    /// The text is no join token, or is one of another cluster.
+    #[error("invalid join token")]
+    InvalidJoinToken,
+    /// Too few managers are online.
+    #[error(
+        "rpc error: code = Unknown desc = The swarm does not have a leader. It's possible that too few managers are \
+         online. Make sure more than half of the managers are online."
+    )]
+    NoLeader,
+    /// The cluster has not answered in time; whether it has done what was asked is unknown.
+    #[error("rpc error: code = DeadlineExceeded desc = context deadline exceeded")]
+    Deadline,
+    /// Another manager leads; where it listens, if that is known. Nodes and followers go there, clients never see this.
+    #[error("this manager does not lead")]
+    NotLeader(Option<std::net::SocketAddr>),
+    /// This node's certificate has expired.
+    #[error("Swarm certificates have expired. To replace them, leave the swarm and join again.")]
+    CertificatesExpired,
+    /// A manager has refused, or this one has on behalf of a rule that has no variant of its own.
+    #[error("{message}")]
+    Refused {
+        /// The kind that it has given.
+        kind: ErrorKind,
+        /// Its text.
+        message: String,
+    },
+    /// No manager could be reached.
+    #[error("no manager could be reached: {0}")]
+    Unreachable(String),
+    /// A file, database or key of this manager failed; says which and why.
+    #[error("{context}: {reason}")]
+    Local {
+        /// What was attempted.
+        context: String,
+        /// Why it failed.
+        reason: String,
+    },
     /// Something that this release does not do; says what.
     #[error("{0}")]
     NotImplemented(&'static str),
 }
 
 impl ClusterError {
+    /// A failure of this manager's own files, database or keys.
+    pub(crate) fn local(context: impl Into<String>, reason: impl ToString) -> Self {
+        Self::Local { context: context.into(), reason: reason.to_string() }
+    }
+
+    /// A refusal that has no variant of its own.
+    pub(crate) fn refused(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self::Refused { kind, message: message.into() }
+    }
+
     /// The transport-independent kind.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotAMember | Self::Worker | Self::Locked | Self::NothingToLeave => ErrorKind::Unavailable,
+            Self::NotAMember
+            | Self::Worker
+            | Self::Locked
+            | Self::NothingToLeave
+            | Self::CertificatesExpired
+            | Self::NotLeader(_)
+            | Self::Unreachable(_) => ErrorKind::Unavailable,
             Self::NotLocked => ErrorKind::Conflict,
+            Self::WrongUnlockKey => ErrorKind::Unauthorized,
+            Self::MalformedUnlockKey | Self::WrongJoinToken | Self::InvalidJoinToken => {
+                ErrorKind::InvalidArgument
+            }
+            Self::NoLeader | Self::Deadline | Self::Local { .. } => ErrorKind::Internal,
+            Self::Refused { kind, .. } => *kind,
             Self::NotImplemented(_) => ErrorKind::NotImplemented,
         }
     }

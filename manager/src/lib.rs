@@ -5,8 +5,12 @@
 //! `shoal_types::protocol` messages.
 
 pub mod api;
+pub mod ca;
 pub mod error;
+pub mod node;
 mod not_a_member;
+
+pub mod worker_client;
 
 pub use api::Cluster;
 pub use error::ClusterError;
