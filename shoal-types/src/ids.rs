@@ -238,6 +238,11 @@ impl NetworkId {
         Self(SandboxId::random().to_string().into())
     }
 
+    /// A new random id of a network that belongs to the cluster.
+    pub fn random_cluster() -> Self {
+        Self(ServiceId::random().to_string().into())
+    }
+
     /// Takes over an id as it was stored or received.
     pub fn new(id: impl Into<Arc<str>>) -> Self {
         Self(id.into())

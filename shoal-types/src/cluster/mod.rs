@@ -3,6 +3,7 @@
 //! Start reading at [`service::ServiceSpec`], then [`task::Task`]. A spec is the user's and never edited by the system;
 //! desired state and status are separate fields. Deciding is the manager's, running is the node's.
 
+pub mod network;
 pub mod node;
 pub mod secret;
 pub mod service;

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Meta;
@@ -25,6 +26,8 @@ pub struct Node {
     pub description: Option<NodeDescription>,
     /// What was observed of it.
     pub status: NodeStatus,
+    /// The role that it has now; follows `spec.role` when the managers' group has taken it in or let it go.
+    pub role: NodeRole,
     /// Its part in the managers' group; `None` of a worker.
     pub manager: Option<ManagerStatus>,
 }
@@ -95,6 +98,9 @@ pub struct NodeStatus {
     pub message: String,
     /// Where it was last seen.
     pub address: String,
+    /// Since when it is in this state, by the leader's clock; `None` before its first session.
+    #[serde(default)]
+    pub since: Option<Timestamp>,
 }
 
 /// Whether a node is there.

@@ -23,10 +23,12 @@ pub struct SecretSpec {
     pub name: String,
     /// The user's labels.
     pub labels: BTreeMap<String, String>,
-    /// The content.
+    /// The content; empty if a driver gives it.
     pub data: Vec<u8>,
     /// Whether the content is a template that is filled in for each task.
     pub templated: bool,
+    /// The driver that gives the content, and its options; `None` when the cluster keeps it.
+    pub driver: Option<(String, BTreeMap<String, String>)>,
 }
 
 impl fmt::Debug for SecretSpec {

@@ -3,6 +3,7 @@
 //! Start reading at [`ServiceSpec`].
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -55,6 +56,22 @@ pub struct TaskTemplate {
     pub logging: Option<crate::container::spec::LoggingSpec>,
     /// Raised to replace tasks although nothing else has changed.
     pub force_update: u64,
+    /// Name of the runtime as the client gave it; empty is `container`.
+    pub runtime: String,
+    /// What the registry asks of whoever pulls the image. It is given to nodes and never shown.
+    pub credentials: Option<RegistryCredentials>,
+}
+
+/// The header by which a registry is told who pulls, as the client sent it (`X-Registry-Auth`).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RegistryCredentials(pub Vec<u8>);
+
+impl fmt::Debug for RegistryCredentials {
+    /// Leaves the content out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RegistryCredentials(..)")
+    }
 }
 
 /// The container of a service's tasks.
@@ -117,6 +134,42 @@ pub struct ServiceContainer {
     pub ulimits: Vec<Ulimit>,
     /// Added to the badness by which the kernel chooses whom to kill.
     pub oom_score_adj: i32,
+    /// What it may and may not do; `None` when nothing was said.
+    pub privileges: Option<ServicePrivileges>,
+    /// Isolation technology, of Windows; kept and shown.
+    pub isolation: String,
+}
+
+/// What the container of a service's tasks may and may not do.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ServicePrivileges {
+    /// Where a Windows credential spec comes from: `(kind, name)` with kind `Config`, `File` or `Registry`; kept and shown.
+    pub credential_spec: Option<(String, String)>,
+    /// SELinux context; kept and shown where the node has none.
+    pub selinux: Option<SelinuxContext>,
+    /// System call filter: mode (`default`, `unconfined`, `custom`) and the profile of `custom`.
+    pub seccomp: Option<(String, Vec<u8>)>,
+    /// AppArmor mode (`default`, `disabled`).
+    pub apparmor: Option<String>,
+    /// Whether processes may gain no privileges.
+    pub no_new_privileges: bool,
+}
+
+/// An SELinux context.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SelinuxContext {
+    /// Whether it is switched off.
+    pub disable: bool,
+    /// User.
+    pub user: String,
+    /// Role.
+    pub role: String,
+    /// Type.
+    pub kind: String,
+    /// Level.
+    pub level: String,
 }
 
 /// What a task may use and what is kept free for it.
@@ -135,6 +188,10 @@ pub struct ServiceResources {
     pub reserved_memory: i64,
     /// Named resources that its node must have free: kind, and how many or which.
     pub reserved_generic: Vec<(String, GenericResource)>,
+    /// Bytes of swap beside the memory; -1 is without limit.
+    pub swap: Option<i64>,
+    /// How readily the kernel swaps, 0 to 100; -1 is the node's default.
+    pub swappiness: Option<i64>,
 }
 
 /// An amount of a resource that the administrator has named.
@@ -351,14 +408,23 @@ pub struct Service {
     pub spec: ServiceSpec,
     /// What it was to be before the last update, for a rollback.
     pub previous: Option<Box<ServiceSpec>>,
-    /// Version of the spec, raised when tasks must be replaced.
+    /// Counts the specs that it has had, from 1; a rollback counts too. Tasks remember the one that they were made from.
     pub spec_version: u64,
     /// What the allocator has given it.
     pub endpoint: ServiceEndpoint,
     /// How the last update fares.
     pub update: Option<UpdateStatus>,
-    /// Which run of the job this is, for jobs.
-    pub job_iteration: Option<u64>,
+    /// Which run of the job this is; `None` of a service that is no job.
+    pub job: Option<JobStatus>,
+}
+
+/// A run of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobStatus {
+    /// Counts the runs, from 0; every update of the service begins another.
+    pub iteration: u64,
+    /// When it began.
+    pub last_execution: Timestamp,
 }
 
 /// What the allocator has given a service.

@@ -3,13 +3,15 @@
 //! Start reading at [`Task`]. A task is never restarted; a new one takes its slot.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Meta;
-use super::service::{PublishedServicePort, TaskTemplate};
+use super::service::{EndpointSpec, GenericResource, PublishedServicePort, TaskTemplate};
 use super::task_state::TaskState;
 use crate::ids::{ContainerId, NetworkId, NodeId, ServiceId, TaskId};
 
@@ -24,8 +26,13 @@ pub struct Task {
     pub service: ServiceId,
     /// Which place of the service it takes.
     pub place: TaskPlace,
-    /// What it runs: the service's template as it was when the task was made.
-    pub template: TaskTemplate,
+    /// Name of the service when the task was made, for the container's name and for filters.
+    pub service_name: String,
+    /// What it runs: the service's template as it was when the task was made. Tasks of one spec share it.
+    pub template: Arc<TaskTemplate>,
+    /// How the service was reached when the task was made; a change replaces tasks.
+    #[serde(default)]
+    pub endpoint: EndpointSpec,
     /// The node that runs it, once there is one.
     pub node: Option<NodeId>,
     /// How far it shall come.
@@ -34,6 +41,18 @@ pub struct Task {
     pub status: TaskStatus,
     /// Its addresses.
     pub networks: Vec<TaskAttachment>,
+    /// Which named resources of its node it has been given.
+    #[serde(default)]
+    pub generic: Vec<(String, GenericResource)>,
+    /// Time before which it is not started, by the leader's clock: the delay before a restart.
+    #[serde(default)]
+    pub not_before: Option<Timestamp>,
+    /// When it was first seen running, by the leader's clock.
+    #[serde(default)]
+    pub started: Option<Timestamp>,
+    /// When it was first seen to have ended, by the leader's clock.
+    #[serde(default)]
+    pub ended: Option<Timestamp>,
     /// Labels of the service, for filters.
     pub labels: BTreeMap<String, String>,
     /// Which run of a job it belongs to.
@@ -50,6 +69,27 @@ pub enum TaskPlace {
     Slot(u64),
     /// Of a global service: the node itself.
     Node(NodeId),
+}
+
+impl Task {
+    /// The name that the container and `docker service ps` have: `service.slot.id`, or `service.node.id` of a global one.
+    pub fn name(&self) -> String {
+        format!("{}.{}.{}", self.service_name, self.place, self.id)
+    }
+
+    /// Whether it takes part in what its service does: it shall run or complete, or shall be ready to.
+    pub fn is_wanted(&self) -> bool {
+        self.desired <= TaskState::Complete
+    }
+}
+
+impl fmt::Display for TaskPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Slot(number) => number.fmt(f),
+            Self::Node(node) => node.fmt(f),
+        }
+    }
 }
 
 /// What was observed of a task.
