@@ -1,4 +1,4 @@
-//! This machine: containers, images, volumes and networks, and later the worker of a cluster.
+//! This machine: containers, images, volumes and networks, and the worker of a cluster.
 //!
 //! Start reading at [`api::Node`], what others may ask of it; then `containers`, which owns one task for each container.
 //! Mechanisms are elsewhere: the kernel's networking in overlay-net, registries in registry-client, processes in
@@ -22,6 +22,7 @@
 //! | [`system`] | the machine, the daemon's settings, what takes up disk |
 //! | [`volumes`] | volumes, who uses them, when they are mounted |
 //! | [`shim_client`] | the engine's side of a container's shim |
+//! | [`worker`] | tasks of a cluster |
 
 pub mod api;
 pub mod boot;
@@ -41,5 +42,6 @@ pub mod shim_client;
 pub mod store;
 pub mod system;
 pub mod volumes;
+pub mod worker;
 
 pub use error::NodeError;
