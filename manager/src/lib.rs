@@ -9,6 +9,8 @@ pub mod ca;
 pub mod error;
 pub mod node;
 mod not_a_member;
+mod rpc;
+mod seal;
 
 pub mod worker_client;
 
