@@ -4,6 +4,8 @@
 
 use shoal_types::ErrorKind;
 
+use crate::store::Conflict;
+
 /// Why the cluster could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
@@ -66,6 +68,9 @@ pub enum ClusterError {
         /// Its text.
         message: String,
     },
+    /// The store has not taken a change.
+    #[error("rpc error: code = {} desc = {}", .0.code(), .0)]
+    Conflict(Conflict),
     /// No manager could be reached.
     #[error("no manager could be reached: {0}")]
     Unreachable(String),
@@ -80,6 +85,12 @@ pub enum ClusterError {
     /// Something that this release does not do; says what.
     #[error("{0}")]
     NotImplemented(&'static str),
+}
+
+impl From<Conflict> for ClusterError {
+    fn from(conflict: Conflict) -> Self {
+        Self::Conflict(conflict)
+    }
 }
 
 impl ClusterError {
@@ -110,6 +121,7 @@ impl ClusterError {
             }
             Self::NoLeader | Self::Deadline | Self::Local { .. } => ErrorKind::Internal,
             Self::Refused { kind, .. } => *kind,
+            Self::Conflict(conflict) => conflict.kind(),
             Self::NotImplemented(_) => ErrorKind::NotImplemented,
         }
     }

@@ -7,10 +7,13 @@
 pub mod api;
 pub mod ca;
 pub mod error;
+#[cfg(test)]
+mod fixtures;
 pub mod node;
 mod not_a_member;
 mod rpc;
 mod seal;
+pub mod store;
 
 pub mod worker_client;
 
