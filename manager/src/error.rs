@@ -15,6 +15,11 @@ pub enum ClusterError {
          swarm and try again."
     )]
     NotAMember,
+    /// This node is to be a manager, but is not yet, or has lost its way to the others.
+    #[error(
+        "This node is not a swarm manager. Manager is being prepared or has trouble connecting to the cluster."
+    )]
+    Preparing,
     /// This node is a worker.
     #[error(
         "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run this \
@@ -108,6 +113,7 @@ impl ClusterError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NotAMember
+            | Self::Preparing
             | Self::Worker
             | Self::Locked
             | Self::NothingToLeave

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use shoal_types::cluster::Meta;
 use shoal_types::cluster::node::{
-    Availability, Node, NodeDescription, NodeRole, NodeSpec, NodeState, NodeStatus,
+    Availability, Node, NodeDescription, NodeRole, NodeSpec, NodeState, NodeStatus, TlsInfo,
 };
 use shoal_types::cluster::service::{Service, ServiceEndpoint, ServiceMode, ServiceSpec};
 use shoal_types::cluster::settings::{Cluster, ClusterSpec};
@@ -34,6 +34,8 @@ pub(crate) fn cluster() -> Cluster {
         meta: meta(),
         spec: ClusterSpec::default(),
         trust_root: String::new(),
+        issuer_subject: Vec::new(),
+        issuer_public_key: Vec::new(),
         is_rotating: false,
         address_pools: vec!["10.0.0.0/8".parse().unwrap()],
         subnet_size: 24,
@@ -61,6 +63,7 @@ pub(crate) fn node(number: u128) -> Node {
             engine_version: "1".to_owned(),
             engine_labels: BTreeMap::new(),
             plugins: Vec::new(),
+            tls: TlsInfo::default(),
         }),
         status: NodeStatus {
             state: NodeState::Ready,

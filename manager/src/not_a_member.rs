@@ -5,14 +5,23 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use shoal_types::cluster::network::ClusterNetwork;
 use shoal_types::cluster::node::{Node, NodeSpec};
 use shoal_types::cluster::secret::{Config, ConfigSpec, Secret, SecretSpec};
 use shoal_types::cluster::service::{Service, ServiceSpec};
 use shoal_types::cluster::settings::{Cluster as ClusterObject, ClusterSpec, JoinTokens};
 use shoal_types::cluster::task::Task;
-use shoal_types::{ConfigId, NodeId, SecretId, ServiceId};
+use shoal_types::network::NetworkSpec;
+use shoal_types::protocol::LogOptions;
+use shoal_types::{ConfigId, NetworkId, NodeId, SecretId, ServiceId};
 
-use crate::api::membership::{InitRequest, JoinRequest, LeaveForce, Membership, Rotation, Standing};
+use crate::api::events::{ClusterEvent, Events};
+use crate::api::logs::{LineStream, Logs, LogsOf};
+use crate::api::membership::{
+    InitRequest, JoinRequest, LeaveForce, Membership, Rotation, Standing, Surroundings,
+};
+use crate::api::networks::Networks;
 use crate::api::nodes::{NodeFilter, Nodes, RemoveForce};
 use crate::api::secrets::{Configs, Secrets};
 use crate::api::services::{ServiceFilter, ServiceUpdate, Services, TaskCounts};
@@ -36,6 +45,9 @@ impl NotAMember {
             services: answer.clone(),
             tasks: answer.clone(),
             nodes: answer.clone(),
+            networks: answer.clone(),
+            logs: answer.clone(),
+            events: answer.clone(),
             secrets: answer.clone(),
             configs: answer,
         }
@@ -46,6 +58,10 @@ impl NotAMember {
 impl Membership for NotAMember {
     fn standing(&self) -> Standing {
         Standing::Inactive
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        Surroundings::default()
     }
 
     async fn init(&self, _: InitRequest) -> Result<NodeId, ClusterError> {
@@ -172,6 +188,39 @@ impl Configs for NotAMember {
     }
 
     async fn remove(&self, _: &str) -> Result<(), ClusterError> {
+        Err(ClusterError::NotAMember)
+    }
+}
+
+#[async_trait]
+impl Networks for NotAMember {
+    async fn create(&self, _: NetworkSpec) -> Result<NetworkId, ClusterError> {
+        Err(ClusterError::NotAMember)
+    }
+
+    async fn list(&self) -> Result<Vec<ClusterNetwork>, ClusterError> {
+        Err(ClusterError::NotAMember)
+    }
+
+    async fn inspect(&self, _: &str) -> Result<ClusterNetwork, ClusterError> {
+        Err(ClusterError::NotAMember)
+    }
+
+    async fn remove(&self, _: &str) -> Result<(), ClusterError> {
+        Err(ClusterError::NotAMember)
+    }
+}
+
+#[async_trait]
+impl Logs for NotAMember {
+    async fn read(&self, _: LogsOf, _: LogOptions) -> Result<LineStream, ClusterError> {
+        Err(ClusterError::NotAMember)
+    }
+}
+
+#[async_trait]
+impl Events for NotAMember {
+    async fn subscribe(&self) -> Result<BoxStream<'static, ClusterEvent>, ClusterError> {
         Err(ClusterError::NotAMember)
     }
 }

@@ -2,11 +2,14 @@
 //!
 //! Start reading at [`Membership`].
 
+use std::fmt;
+
 use async_trait::async_trait;
 use ipnet::IpNet;
 use shoal_types::NodeId;
 use shoal_types::cluster::node::Availability;
 use shoal_types::cluster::settings::{Cluster, ClusterSpec, JoinTokens};
+use shoal_types::protocol::ManagerPeer;
 
 use super::ClusterError;
 
@@ -15,6 +18,9 @@ use super::ClusterError;
 pub trait Membership: Send + Sync {
     /// What this machine is in a cluster; never waits.
     fn standing(&self) -> Standing;
+
+    /// Where this machine and the managers are, as far as this machine knows; never waits.
+    fn surroundings(&self) -> Surroundings;
 
     /// Begins a cluster with this machine as its manager.
     async fn init(&self, request: InitRequest) -> Result<NodeId, ClusterError>;
@@ -56,6 +62,31 @@ pub enum Standing {
     Manager(NodeId),
 }
 
+/// Where a machine and the managers of its cluster are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Surroundings {
+    /// Address at which this machine is known in the cluster, without a port; empty outside of one.
+    pub address: String,
+    /// All managers.
+    pub managers: Vec<ManagerPeer>,
+}
+
+/// A key and certificate that an administrator gives a cluster to sign with.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct SigningAuthority {
+    /// The certificate, PEM.
+    pub certificate: String,
+    /// Its key, PEM; empty when only authorities outside the cluster have it.
+    pub key: String,
+}
+
+impl fmt::Debug for SigningAuthority {
+    /// Leaves the key out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SigningAuthority").field("certificate", &self.certificate).finish_non_exhaustive()
+    }
+}
+
 /// A wish for a new cluster.
 #[derive(Debug, Clone, Default)]
 pub struct InitRequest {
@@ -75,6 +106,8 @@ pub struct InitRequest {
     pub force_new_cluster: bool,
     /// Settings.
     pub spec: ClusterSpec,
+    /// What the cluster shall sign with; `None` makes a new authority.
+    pub signing: Option<SigningAuthority>,
     /// Whether this machine takes tasks.
     pub availability: Availability,
 }
@@ -106,7 +139,7 @@ pub enum LeaveForce {
 }
 
 /// What an update of the cluster makes anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rotation {
     /// The workers' token.
     pub worker_token: bool,
@@ -114,4 +147,6 @@ pub struct Rotation {
     pub manager_token: bool,
     /// The key that locks managers' keys.
     pub unlock_key: bool,
+    /// What the cluster shall sign with from now on, if that is given.
+    pub signing: Option<SigningAuthority>,
 }

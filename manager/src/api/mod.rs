@@ -3,7 +3,10 @@
 //! Start reading at [`Cluster`], a bundle of handles without methods; each trait is one noun. Objects are found by full id, full
 //! name or unique id prefix, in that order. Whoever is no manager answers [`crate::ClusterError::NotAMember`].
 
+pub mod events;
+pub mod logs;
 pub mod membership;
+pub mod networks;
 pub mod nodes;
 pub mod secrets;
 pub mod services;
@@ -25,6 +28,12 @@ pub struct Cluster {
     pub tasks: Arc<dyn tasks::Tasks>,
     /// Nodes.
     pub nodes: Arc<dyn nodes::Nodes>,
+    /// Networks.
+    pub networks: Arc<dyn networks::Networks>,
+    /// Logs of tasks.
+    pub logs: Arc<dyn logs::Logs>,
+    /// What has happened.
+    pub events: Arc<dyn events::Events>,
     /// Secrets.
     pub secrets: Arc<dyn secrets::Secrets>,
     /// Configs.

@@ -87,6 +87,21 @@ pub struct NodeDescription {
     pub engine_labels: BTreeMap<String, String>,
     /// Drivers: kind (`Network`, `Volume`, `Log`) and name.
     pub plugins: Vec<(String, String)>,
+    /// Whom it trusts and who has issued its certificate: shows how far an exchange of the authority has come.
+    #[serde(default)]
+    pub tls: TlsInfo,
+}
+
+/// Whom a node trusts, and who has issued its certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TlsInfo {
+    /// The certificates that it trusts, PEM.
+    pub trust_root: String,
+    /// Subject of the issuer, DER.
+    pub issuer_subject: Vec<u8>,
+    /// Public key of the issuer, DER (SubjectPublicKeyInfo).
+    pub issuer_public_key: Vec<u8>,
 }
 
 /// What was observed of a node.
