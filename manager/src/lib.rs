@@ -11,10 +11,10 @@ pub mod error;
 mod fixtures;
 pub mod node;
 mod not_a_member;
+mod raft;
 mod rpc;
 mod seal;
 pub mod store;
-
 pub mod worker_client;
 
 pub use api::Cluster;

@@ -35,7 +35,8 @@ impl JsonLines {
         }
     }
 
-    async fn next_line(&mut self) -> Option<Result<Bytes, ClusterError>> {
+    /// The next line, without its end.
+    pub(crate) async fn next_line(&mut self) -> Option<Result<Bytes, ClusterError>> {
         loop {
             let unsearched = self.buffer.get(self.searched..).unwrap_or_default();
             if let Some(at) = unsearched.iter().position(|byte| *byte == b'\n') {

@@ -1,0 +1,28 @@
+//! The group under openraft's storage suite, and groups of several members over loopback with cuts between them.
+//!
+//! Start reading at [`World`].
+
+mod cluster;
+
+use openraft::testing::{StoreBuilder, Suite};
+
+use super::log::LogStore;
+use super::machine::Machine;
+use super::types::{StorageError, TypeConfig};
+use super::{Disk, Key};
+
+struct Builder;
+
+impl StoreBuilder<TypeConfig, LogStore, Machine, tempfile::TempDir> for Builder {
+    async fn build(&self) -> Result<(tempfile::TempDir, LogStore, Machine), StorageError> {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::open(dir.path(), Key::random()).unwrap();
+        let (log, machine) = (LogStore::open(disk.clone()).unwrap(), Machine::open(disk).unwrap());
+        Ok((dir, log, machine))
+    }
+}
+
+#[test]
+fn the_store_keeps_what_raft_expects_of_it() {
+    Suite::test_all(Builder).unwrap();
+}
