@@ -4,6 +4,7 @@
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
+use serde::{Deserialize, Serialize};
 use shoal_types::protocol::{LogLine, LogOptions};
 
 use super::ClusterError;
@@ -20,7 +21,7 @@ pub trait Logs: Send + Sync {
 }
 
 /// Whose logs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LogsOf {
     /// Of every task of this service, by id, name or beginning of the id.
     Service(String),

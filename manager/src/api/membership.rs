@@ -6,6 +6,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use shoal_types::NodeId;
 use shoal_types::cluster::node::Availability;
 use shoal_types::cluster::settings::{Cluster, ClusterSpec, JoinTokens};
@@ -72,7 +73,7 @@ pub struct Surroundings {
 }
 
 /// A key and certificate that an administrator gives a cluster to sign with.
-#[derive(Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SigningAuthority {
     /// The certificate, PEM.
     pub certificate: String,
@@ -139,7 +140,7 @@ pub enum LeaveForce {
 }
 
 /// What an update of the cluster makes anew.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Rotation {
     /// The workers' token.
     pub worker_token: bool,

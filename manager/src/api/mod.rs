@@ -15,6 +15,8 @@ pub mod tasks;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 pub use crate::error::ClusterError;
 
 /// Handles to everything that a cluster offers. It has fields and no methods.
@@ -47,7 +49,7 @@ impl fmt::Debug for Cluster {
 }
 
 /// Restrictions on objects. Within a field one value must match; all fields must.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ObjectFilter {
     /// Ids or id prefixes.
     pub ids: Vec<String>,

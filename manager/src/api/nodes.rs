@@ -3,6 +3,7 @@
 //! Start reading at [`Nodes`].
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use shoal_types::cluster::node::{Node, NodeRole, NodeSpec};
 
 use super::{ClusterError, ObjectFilter};
@@ -24,7 +25,7 @@ pub trait Nodes: Send + Sync {
 }
 
 /// Whether a node that is not down is forgotten.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RemoveForce {
     /// It is not.
     No,
@@ -33,7 +34,7 @@ pub enum RemoveForce {
 }
 
 /// Which nodes.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct NodeFilter {
     /// By id, name and label of the engine.
     pub object: ObjectFilter,

@@ -3,6 +3,7 @@
 //! Start reading at [`Services`].
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use shoal_types::ServiceId;
 use shoal_types::cluster::service::{Service, ServiceSpec};
 
@@ -32,7 +33,7 @@ pub trait Services: Send + Sync {
 }
 
 /// Which services.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ServiceFilter {
     /// By id, name and label.
     pub object: ObjectFilter,
@@ -41,7 +42,7 @@ pub struct ServiceFilter {
 }
 
 /// How many tasks of a service do what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TaskCounts {
     /// Run.
     pub running: u64,
@@ -52,7 +53,7 @@ pub struct TaskCounts {
 }
 
 /// A change of a service.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ServiceUpdate {
     /// The version that the client has seen.
     pub version: u64,
@@ -65,7 +66,7 @@ pub struct ServiceUpdate {
 }
 
 /// What an update leads to.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum UpdateTarget {
     /// This spec.
     Spec(Box<ServiceSpec>),
@@ -74,7 +75,7 @@ pub enum UpdateTarget {
 }
 
 /// Which spec's credentials are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum CredentialsOf {
     /// The present one's.
     #[default]

@@ -3,6 +3,7 @@
 //! Start reading at [`Tasks`].
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use shoal_types::cluster::task::Task;
 use shoal_types::cluster::task_state::TaskState;
 
@@ -19,7 +20,7 @@ pub trait Tasks: Send + Sync {
 }
 
 /// Which tasks.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TaskFilter {
     /// By id, name and label.
     pub object: ObjectFilter,
