@@ -176,6 +176,11 @@ impl ContainerViews for Fake {
         self.find(name)
     }
 
+    async fn follow(&self, name: &str) -> Result<BoxStream<'static, Arc<ContainerView>>, NodeError> {
+        let view = self.find(name)?;
+        Ok(futures_util::stream::iter([view]).boxed())
+    }
+
     async fn sizes(&self, name: &str) -> Result<RootSizes, NodeError> {
         self.find(name).map(|_| RootSizes { writable: 0, total: 1_982_312 })
     }

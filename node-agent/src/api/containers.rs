@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 use shoal_types::container::health::{Health, HealthStatus};
 use shoal_types::container::networking::PortSpec;
@@ -76,6 +77,10 @@ pub trait ContainerViews: Send + Sync {
 
     /// One container, as it was last published by its owner.
     async fn inspect(&self, name: &str) -> Result<Arc<ContainerView>, NodeError>;
+
+    /// One container as it is now and after each change; ends with its removal. Changes that come faster than they are read
+    /// may be skipped, the newest never.
+    async fn follow(&self, name: &str) -> Result<BoxStream<'static, Arc<ContainerView>>, NodeError>;
 
     /// Bytes of the writable layer, and of the whole root file system.
     async fn sizes(&self, name: &str) -> Result<RootSizes, NodeError>;

@@ -6,9 +6,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::stream::{self, BoxStream, StreamExt as _};
 
 use super::Engine;
 use super::filter::Filter;
+use super::slot::Presence;
 use crate::api::containers::{ContainerView, ContainerViews, ListQuery, Listed, ProcessTable, RootSizes};
 use crate::error::NodeError;
 
@@ -37,6 +39,18 @@ impl ContainerViews for Engine {
     async fn inspect(&self, name: &str) -> Result<Arc<ContainerView>, NodeError> {
         let view = self.find(name)?.view();
         Ok(Arc::new(self.shared.complete(&view).await))
+    }
+
+    async fn follow(&self, name: &str) -> Result<BoxStream<'static, Arc<ContainerView>>, NodeError> {
+        let mut published = self.find(name)?.subscribe();
+        // What is there already is the first item.
+        published.mark_changed();
+        let stream = stream::unfold(published, async |mut published| {
+            published.changed().await.ok()?;
+            let now = published.borrow_and_update().clone();
+            (now.presence == Presence::Here).then_some((now.view, published))
+        });
+        Ok(stream.boxed())
     }
 
     async fn sizes(&self, name: &str) -> Result<RootSizes, NodeError> {

@@ -58,7 +58,7 @@ mod stats;
 mod streams;
 mod teardown;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod top;
 mod update;
 mod validate;

@@ -15,7 +15,8 @@
 //! ├── snapshots   <chain id | key>    -> layers::record       committed layer or active snapshot, parent, size
 //! ├── networks    <network id>        -> networks::record     spec with pools filled in, created
 //! ├── volumes     <volume name>       -> volumes::record      spec, driver, created, anonymous
-//! └── tasks       <task id>           -> worker               assignments of the cluster (later issue)
+//! ├── tasks       <task id>           -> worker::record       a task that managers have assigned: what is wanted
+//! └── task_states <task id>           -> worker::record       how far it has come: written before it is reported
 //! ```
 //!
 //! Change the drawing, add a step to [`migrations`], bump nothing else. Each record type states its table by

@@ -45,20 +45,20 @@ use crate::store::Store;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Everything around the engine.
-struct Machine {
+pub(crate) struct Machine {
     faults: Faults,
     images: Arc<FakeImages>,
     networks: Arc<FakeNetworks>,
     volumes: Arc<FakeVolumes>,
     mounter: Arc<FakeMounter>,
     shims: Arc<FakeShims>,
-    store: Store,
+    pub(crate) store: Store,
     events: EventLog,
-    root: TempDir,
+    pub(crate) root: TempDir,
 }
 
 impl Machine {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let faults = Faults::new();
         let images = FakeImages::new(faults.clone());
         images.add(
@@ -85,7 +85,7 @@ impl Machine {
     }
 
     /// A daemon on this machine that has booted.
-    async fn daemon(&self) -> Engine {
+    pub(crate) async fn daemon(&self) -> Engine {
         self.daemon_and_report().await.0
     }
 
@@ -106,7 +106,7 @@ impl Machine {
     }
 
     /// The daemon is killed and another one starts.
-    async fn restart(&self, engine: Engine) -> Engine {
+    pub(crate) async fn restart(&self, engine: Engine) -> Engine {
         engine.close().await;
         self.daemon().await
     }
@@ -115,11 +115,11 @@ impl Machine {
         self.root.path().join("exec/containers").join(id.to_string())
     }
 
-    fn process(&self, id: ContainerId) -> Arc<FakeContainer> {
+    pub(crate) fn process(&self, id: ContainerId) -> Arc<FakeContainer> {
         self.shims.container(&self.bundle(id)).expect("no shim was ever spawned")
     }
 
-    fn follow_events(&self) -> EventReader {
+    pub(crate) fn follow_events(&self) -> EventReader {
         EventReader { receiver: self.events.receiver() }
     }
 
@@ -159,7 +159,7 @@ fn list(directory: &std::path::Path) -> BTreeSet<String> {
 }
 
 /// Reads events in their order, without missing one.
-struct EventReader {
+pub(crate) struct EventReader {
     receiver: broadcast::Receiver<Arc<Event>>,
 }
 
@@ -185,7 +185,7 @@ impl EventReader {
     }
 
     /// Waits for an action and returns all up to it.
-    async fn until(&mut self, action: &str) -> Vec<String> {
+    pub(crate) async fn until(&mut self, action: &str) -> Vec<String> {
         let mut actions = Vec::new();
         let waiting = async {
             while let Ok(event) = self.receiver.recv().await {

@@ -1,0 +1,99 @@
+//! Objects for tests of the worker.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use shoal_types::cluster::Meta;
+use shoal_types::cluster::node::{Availability, Node, NodeRole, NodeSpec, NodeState, NodeStatus};
+use shoal_types::cluster::secret::{Secret, SecretSpec};
+use shoal_types::cluster::service::{EndpointSpec, ServiceContainer, TaskTemplate};
+use shoal_types::cluster::task::{Task, TaskPlace, TaskStatus};
+use shoal_types::cluster::task_state::TaskState;
+use shoal_types::protocol::{SessionId, SessionMessage};
+use shoal_types::{NodeId, Platform, SecretId, ServiceId, TaskId};
+
+use super::values::NodeFacts;
+
+fn meta() -> Meta {
+    Meta { version: 1, created: Timestamp::UNIX_EPOCH, updated: Timestamp::UNIX_EPOCH }
+}
+
+/// A task of a service that runs busybox, assigned to be run.
+pub(super) fn a_task(service: &str, slot: u64) -> Task {
+    Task {
+        id: TaskId::random(),
+        meta: meta(),
+        service: ServiceId::from_u128(5),
+        place: TaskPlace::Slot(slot),
+        service_name: service.to_owned(),
+        template: Arc::new(TaskTemplate {
+            container: ServiceContainer { image: "busybox".to_owned(), ..ServiceContainer::default() },
+            ..TaskTemplate::default()
+        }),
+        endpoint: EndpointSpec::default(),
+        node: Some(node_facts().id),
+        desired: TaskState::Running,
+        status: TaskStatus {
+            state: TaskState::Assigned,
+            at: Timestamp::UNIX_EPOCH,
+            message: String::new(),
+            error: String::new(),
+            container: None,
+            host_ports: Vec::new(),
+        },
+        networks: Vec::new(),
+        generic: Vec::new(),
+        not_before: None,
+        started: None,
+        ended: None,
+        labels: BTreeMap::new(),
+        job_iteration: None,
+        spec_version: 1,
+    }
+}
+
+/// A secret with this content.
+pub(super) fn a_secret(name: &str, data: &[u8]) -> Secret {
+    let spec = SecretSpec { name: name.to_owned(), data: data.to_vec(), ..SecretSpec::default() };
+    Secret { id: SecretId::random(), meta: meta(), spec }
+}
+
+/// The node of these tests.
+pub(super) fn node_facts() -> NodeFacts {
+    NodeFacts {
+        id: NodeId::from_u128(7),
+        hostname: "host".to_owned(),
+        platform: Platform::new("linux", "amd64", ""),
+    }
+}
+
+/// What a leader says first.
+pub(super) fn a_session_message() -> SessionMessage {
+    let spec = NodeSpec {
+        name: String::new(),
+        labels: BTreeMap::new(),
+        role: NodeRole::Worker,
+        availability: Availability::Active,
+    };
+    let status =
+        NodeStatus { state: NodeState::Ready, message: String::new(), address: String::new(), since: None };
+    SessionMessage {
+        id: SessionId("s".to_owned()),
+        node: Node {
+            id: node_facts().id,
+            meta: meta(),
+            spec,
+            role: NodeRole::Worker,
+            description: None,
+            status,
+            manager: None,
+        },
+        role: NodeRole::Worker,
+        managers: Vec::new(),
+        trust_root: String::new(),
+        renew: false,
+        heartbeat: Duration::from_secs(5),
+    }
+}
