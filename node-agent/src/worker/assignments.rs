@@ -162,7 +162,7 @@ mod tests {
         let (one, two) = (a_task("one", 1), a_task("two", 1));
         let mut assigned = Assigned::restored([one.clone(), two.clone()]);
         assert!(!assigned.dependencies().are_known);
-        let mut changed = two.clone();
+        let mut changed = two;
         changed.desired = TaskState::Shutdown;
         let three = a_task("three", 1);
         let difference = assigned.apply(message(None, 7, vec![update(&changed), update(&three)])).unwrap();

@@ -181,7 +181,7 @@ impl Controller {
     pub(super) async fn start(&self, task: &Task) -> Result<Sighting, TaskError> {
         match self.find(task).await? {
             Some(view) if matches!(view.state, ContainerState::Exited(_)) => {
-                return ending(&view).unwrap_or(Ok(())).map(|()| sighting(task, &view));
+                ending(&view).unwrap_or(Ok(())).map(|()| sighting(task, &view))
             }
             _ => self.start_again(task).await,
         }

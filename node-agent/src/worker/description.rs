@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use shoal_types::Platform;
-use shoal_types::cluster::node::NodeDescription;
+use shoal_types::cluster::node::{NodeDescription, TlsInfo};
 use shoal_types::cluster::service::GenericResource;
 
 use super::dispatcher::DispatchError;
@@ -25,10 +25,10 @@ impl Describer {
     pub(super) async fn describe(&self) -> Result<NodeDescription, DispatchError> {
         let info = self.system.info().await;
         let info = info.map_err(|error| DispatchError::new(error.kind(), error.message()))?;
-        Ok(self.from_info(&info))
+        Ok(self.description_of(&info))
     }
 
-    fn from_info(&self, info: &SystemInfo) -> NodeDescription {
+    fn description_of(&self, info: &SystemInfo) -> NodeDescription {
         let kinds = [
             ("Log", &info.log_drivers),
             ("Network", &info.network_drivers),
@@ -46,6 +46,8 @@ impl Describer {
             engine_version: self.engine_version.clone(),
             engine_labels: labels(&info.labels),
             plugins: plugins.collect(),
+            // The holder of the certificate adds it on the way to the managers.
+            tls: TlsInfo::default(),
         }
     }
 }
