@@ -4,15 +4,20 @@
 //! until a node can join: it answers every request by saying so. Nothing of the node is imported here; tasks travel to nodes as
 //! `shoal_types::protocol` messages.
 
+mod allocator;
 pub mod api;
 pub mod ca;
+pub mod clock;
+pub mod control;
 pub mod error;
 #[cfg(test)]
 mod fixtures;
 pub mod node;
 mod not_a_member;
+pub mod orchestrator;
 mod raft;
 mod rpc;
+pub mod scheduler;
 mod seal;
 pub mod store;
 pub mod worker_client;

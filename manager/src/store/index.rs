@@ -37,6 +37,8 @@ pub(super) struct Indexes {
     pub(super) disposable: Set<TaskId>,
     /// Who publishes a port on every node.
     pub(super) ports: Map<(Protocol, u16), ServiceId>,
+    /// Who publishes a port on the nodes of its tasks.
+    pub(super) host_ports: Set<(Protocol, u16, ServiceId)>,
     /// Who has an address of a network.
     pub(super) addresses: Map<(NetworkId, IpAddr), Key>,
     /// Which VXLAN network identifiers are given out.
@@ -116,6 +118,9 @@ impl Indexes {
         for port in ingress_ports(service) {
             self.ports.insert_mut(port, service.id);
         }
+        for (protocol, port) in service_host_ports(service) {
+            self.host_ports.insert_mut((protocol, port, service.id));
+        }
         for (network, address) in &service.endpoint.virtual_ips {
             self.addresses.insert_mut((network.clone(), address.addr()), Key::Service(service.id));
         }
@@ -124,6 +129,9 @@ impl Indexes {
     fn remove_service(&mut self, service: &Service) {
         for port in ingress_ports(service) {
             self.ports.remove_mut(&port);
+        }
+        for (protocol, port) in service_host_ports(service) {
+            self.host_ports.remove_mut(&(protocol, port, service.id));
         }
         for (network, address) in &service.endpoint.virtual_ips {
             self.addresses.remove_mut(&(network.clone(), address.addr()));
@@ -207,6 +215,16 @@ pub(super) fn ingress_ports(service: &Service) -> impl Iterator<Item = (Protocol
         .iter()
         .chain(&service.endpoint.ports)
         .filter(|port| port.mode == PublishMode::Ingress && port.published != 0)
+        .map(|port| (port.protocol, port.published))
+}
+
+fn service_host_ports(service: &Service) -> impl Iterator<Item = (Protocol, u16)> + '_ {
+    service
+        .spec
+        .endpoint
+        .ports
+        .iter()
+        .filter(|port| port.mode == PublishMode::Host && port.published != 0)
         .map(|port| (port.protocol, port.published))
 }
 

@@ -37,9 +37,10 @@ pub struct NodeLoad {
     failures: BTreeMap<(ServiceId, u64), Vec<Timestamp>>,
 }
 
-/// Whether a task that has a node takes something of it: until nothing of it runs any more.
+/// Whether a task takes something of its node: from its assignment on until nothing of it runs any more. A task that was made for
+/// a particular node takes nothing before the scheduler has agreed.
 fn occupies(task: &Task) -> bool {
-    task.status.state <= TaskState::Running
+    (TaskState::Assigned..=TaskState::Running).contains(&task.status.state)
 }
 
 impl NodeLoad {

@@ -148,6 +148,19 @@ impl Snapshot {
         self.indexes.ports.get(&(protocol, port)).copied()
     }
 
+    /// Services that publish a port on the nodes of their tasks.
+    pub fn services_of_host_port(
+        &self,
+        protocol: Protocol,
+        port: u16,
+    ) -> impl Iterator<Item = ServiceId> + '_ {
+        self.indexes
+            .host_ports
+            .range((protocol, port, ServiceId::from_u128(0))..)
+            .take_while(move |&&(other, number, _)| (other, number) == (protocol, port))
+            .map(|&(_, _, service)| service)
+    }
+
     /// A task.
     pub fn task(&self, id: TaskId) -> Option<&Arc<Task>> {
         self.tasks.get(&id)

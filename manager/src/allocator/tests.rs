@@ -1,0 +1,177 @@
+//! What is given out, seen from outside.
+//!
+//! Start reading at any test.
+
+use std::collections::BTreeSet;
+
+use shoal_types::cluster::service::{NetworkWish, PublishedServicePort};
+use shoal_types::network::NetworkSpec;
+
+use super::*;
+use crate::control::first_networks;
+use crate::fixtures::{at, cluster, service, task};
+use crate::store::Object;
+
+fn port(published: u16, target: u16) -> PublishedServicePort {
+    PublishedServicePort {
+        name: String::new(),
+        protocol: Protocol::Tcp,
+        target,
+        published,
+        mode: PublishMode::Ingress,
+    }
+}
+
+fn overlay(id: &str) -> ClusterNetwork {
+    let mut network = first_networks(at(1)).remove(0);
+    network.id = NetworkId::new(id);
+    network.spec =
+        NetworkSpec { name: id.to_owned(), driver: "overlay".to_owned(), ..NetworkSpec::default() };
+    network
+}
+
+fn allocate(objects: Vec<Object>) -> Snapshot {
+    let ids: Vec<ServiceId> = objects
+        .iter()
+        .filter_map(|object| match object {
+            Object::Service(service) => Some(service.id),
+            _ => None,
+        })
+        .collect();
+    let mut draft = Draft::new(&Arc::new(Snapshot::from_objects(1, objects)), at(0));
+    Allocator::default().allocate(&mut draft, ids).unwrap();
+    let (view, changes) = (draft.view().clone(), draft.into_changes());
+    // What was drafted can be applied.
+    assert!(changes.len() <= view.objects().count());
+    view
+}
+
+fn first_objects() -> Vec<Object> {
+    let mut objects: Vec<Object> = first_networks(at(0)).into_iter().map(Object::from).collect();
+    objects.push(cluster().into());
+    objects
+}
+
+#[test]
+fn ingress_has_the_first_subnet_and_identifiers_begin_at_4096() {
+    let mut objects = first_objects();
+    objects.push(overlay("one").into());
+    let view = allocate(objects);
+    let pool = |name: &str| {
+        let network = view.networks().find(|network| network.spec.name == name).unwrap();
+        network.allocation.clone().unwrap().pools
+    };
+    let shown = |name: &str| {
+        pool(name)
+            .iter()
+            .map(|pool| format!("{} {} {}", pool.subnet, pool.gateway, pool.vni))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(shown("ingress"), ["10.0.0.0/24 10.0.0.1 4096"]);
+    assert_eq!(shown("one"), ["10.0.1.0/24 10.0.1.1 4097"]);
+    assert!(pool("host").is_empty());
+}
+
+#[test]
+fn a_service_has_an_address_in_each_network_and_ports_of_the_range() {
+    let mut objects = first_objects();
+    objects.push(overlay("one").into());
+    let mut published = service(1, 1);
+    published.spec.endpoint.ports = vec![port(0, 80), port(8080, 81), port(0, 82)];
+    published.spec.template.networks.push(NetworkWish {
+        target: "one".to_owned(),
+        aliases: vec!["db".to_owned()],
+        driver_options: Default::default(),
+    });
+    objects.push(task(1, &published, 1, TaskState::New).into());
+    objects.push(published.into());
+    let view = allocate(objects);
+    let service = view.service(ServiceId::from_u128(1)).unwrap();
+    let numbers: Vec<u16> = service.endpoint.ports.iter().map(|port| port.published).collect();
+    assert_eq!(numbers, [30000, 8080, 30001]);
+    let addresses: Vec<String> =
+        service.endpoint.virtual_ips.iter().map(|(_, address)| address.to_string()).collect();
+    assert_eq!(addresses, ["10.0.0.2/24", "10.0.1.2/24"]);
+    let task = view.task(shoal_types::TaskId::from_u128(1)).unwrap();
+    assert_eq!(task.status.state, TaskState::Pending);
+    assert_eq!(task.status.message, "pending task scheduling");
+    let addresses: Vec<String> =
+        task.networks.iter().map(|attachment| attachment.addresses[0].to_string()).collect();
+    assert_eq!(addresses, ["10.0.0.3/24", "10.0.1.3/24"]);
+    assert_eq!(task.networks[1].aliases, ["db"]);
+}
+
+#[test]
+fn what_a_service_was_given_stays_while_it_asks_for_the_same() {
+    let mut objects = first_objects();
+    let mut published = service(1, 1);
+    published.spec.endpoint.ports = vec![port(0, 80)];
+    objects.push(published.into());
+    let view = allocate(objects);
+    let before = view.service(ServiceId::from_u128(1)).unwrap().endpoint.clone();
+    let mut draft = Draft::new(&Arc::new(view), at(1));
+    let mut changed = Service::clone(draft.view().service(ServiceId::from_u128(1)).unwrap());
+    changed.spec.endpoint.ports.push(port(0, 90));
+    draft.update(changed).unwrap();
+    let mut allocator = Allocator::default();
+    allocator.allocate(&mut draft, [ServiceId::from_u128(1)]).unwrap();
+    let after = draft.view().service(ServiceId::from_u128(1)).unwrap().endpoint.clone();
+    assert_eq!(after.ports[0], before.ports[0]);
+    assert_eq!(after.ports[1].published, 30001);
+    assert_eq!(after.virtual_ips, before.virtual_ips);
+}
+
+#[test]
+fn a_full_network_gives_every_address_once_and_then_says_so() {
+    let mut objects = first_objects();
+    let mut small = overlay("small");
+    small.spec.ipam.pools.push(shoal_types::network::PoolSpec {
+        subnet: Some("10.9.0.0/29".parse().unwrap()),
+        range: None,
+        gateway: None,
+        auxiliary: Default::default(),
+    });
+    objects.push(small.into());
+    let mut wide = service(1, 9);
+    wide.spec.endpoint.resolution = ResolutionMode::Dnsrr;
+    wide.spec.template.networks.push(NetworkWish {
+        target: "small".to_owned(),
+        aliases: Vec::new(),
+        driver_options: Default::default(),
+    });
+    for slot in 1..=9 {
+        objects.push(task(slot.into(), &wide, slot, TaskState::New).into());
+    }
+    objects.push(wide.into());
+    let view = allocate(objects);
+    let given: Vec<String> = view
+        .tasks()
+        .flat_map(|task| &task.networks)
+        .map(|attachment| attachment.addresses[0].addr().to_string())
+        .collect();
+    assert_eq!(given, ["10.9.0.2", "10.9.0.3", "10.9.0.4", "10.9.0.5", "10.9.0.6"]);
+    let errors: BTreeSet<String> = view.unallocated_tasks().map(|task| task.status.error.clone()).collect();
+    assert_eq!(errors, ["could not find an available IP address in network small".to_owned()].into());
+}
+
+#[test]
+fn subnets_that_users_choose_must_not_overlap() {
+    let mut objects = first_objects();
+    for name in ["one", "two"] {
+        let mut network = overlay(name);
+        network.meta.created = at(name.len() as i64 + i64::from(name == "two"));
+        network.spec.ipam.pools.push(shoal_types::network::PoolSpec {
+            subnet: Some("10.20.0.0/16".parse().unwrap()),
+            range: None,
+            gateway: None,
+            auxiliary: Default::default(),
+        });
+        objects.push(network.into());
+    }
+    let view = allocate(objects);
+    assert_eq!(view.network(&NetworkId::new("one")).unwrap().error, "");
+    assert_eq!(
+        view.network(&NetworkId::new("two")).unwrap().error,
+        "Pool overlaps with other one on this address space"
+    );
+}
