@@ -9,6 +9,7 @@ pub mod api;
 pub mod ca;
 pub mod clock;
 pub mod control;
+pub mod decisions;
 pub mod error;
 #[cfg(test)]
 mod fixtures;
