@@ -171,7 +171,12 @@ impl Engine {
             system: Arc::new(system.clone()),
             events: Arc::new(events.clone()),
         };
-        let api = Api::new(ApiState { node, cluster: NotAMember::bundle(), daemon: daemon_info(config) });
+        let api = Api::new(ApiState {
+            node,
+            cluster: NotAMember::bundle(),
+            builder: Arc::new(builder::Unsupported),
+            daemon: daemon_info(config),
+        });
         Ok(Self { identity, containers, images, networks, system, events, open, api })
     }
 
