@@ -3,9 +3,7 @@
 //! Start reading at [`ApiState`]. It is made once, by the composition root, and shared read-only.
 
 use std::fmt;
-use std::sync::Arc;
 
-use builder::Builder;
 use manager::Cluster;
 use node_agent::api::Node;
 
@@ -18,8 +16,6 @@ pub struct ApiState {
     pub node: Node,
     /// The cluster that this machine may belong to.
     pub cluster: Cluster,
-    /// Builds of images.
-    pub builder: Arc<dyn Builder>,
     /// What the daemon says of itself.
     pub daemon: DaemonInfo,
 }

@@ -62,6 +62,9 @@ pub enum ClusterError {
     /// Another manager leads; where it listens, if that is known. Nodes and followers go there, clients never see this.
     #[error("this manager does not lead")]
     NotLeader(Option<std::net::SocketAddr>),
+    /// The manager's store on this disk was never taken into a managers' group.
+    #[error("the manager's store was never begun")]
+    NotBegun,
     /// This node's certificate has expired.
     #[error("Swarm certificates have expired. To replace them, leave the swarm and join again.")]
     CertificatesExpired,
@@ -125,7 +128,7 @@ impl ClusterError {
             Self::MalformedUnlockKey | Self::WrongJoinToken | Self::InvalidJoinToken => {
                 ErrorKind::InvalidArgument
             }
-            Self::NoLeader | Self::Deadline | Self::Local { .. } => ErrorKind::Internal,
+            Self::NoLeader | Self::NotBegun | Self::Deadline | Self::Local { .. } => ErrorKind::Internal,
             Self::Refused { kind, .. } => *kind,
             Self::Conflict(conflict) => conflict.kind(),
             Self::NotImplemented(_) => ErrorKind::NotImplemented,

@@ -9,17 +9,24 @@ pub mod api;
 pub mod ca;
 pub mod clock;
 pub mod control;
-pub mod decisions;
+mod desk;
+mod dispatcher;
 pub mod error;
 #[cfg(test)]
 mod fixtures;
+mod forward;
+mod keys;
+mod leader;
+mod log_reader;
 pub mod node;
 mod not_a_member;
 pub mod orchestrator;
 mod raft;
+mod roles;
 mod rpc;
 pub mod scheduler;
 mod seal;
+mod settings;
 pub mod store;
 pub mod worker_client;
 

@@ -7,14 +7,44 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use shoal_types::cluster::node::Availability;
-use shoal_types::protocol::{LogReport, ManagerPeer, SessionEvent, SessionId, SessionRequest, StatusReport};
+use rand::seq::SliceRandom as _;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use shoal_types::ErrorKind;
+use shoal_types::cluster::node::{Availability, TlsInfo};
+use shoal_types::protocol::{
+    HeartbeatReply, LogReport, ManagerPeer, SessionEvent, SessionId, SessionRequest, StatusReport,
+};
+use tokio::task::AbortHandle;
 
-use crate::ca::Credentials;
+use crate::ca::authority::{generate_request, sign};
+use crate::ca::certificate::subject_and_key;
+use crate::ca::registrar::{Certified, EnrolRequest, RenewExpiredRequest, RenewRequest};
+use crate::ca::tokens::{JoinToken, root_digest};
+use crate::ca::{Credentials, Issued};
+use crate::dispatcher::{Beat, LogsOfSession, ReportOfSession};
 use crate::error::ClusterError;
+use crate::rpc::client::{CallAs, RpcClient};
+use crate::rpc::lines::JsonLines;
+use crate::rpc::{paths, tls};
+
+/// How long an authority may take to answer.
+const CERTIFICATE_LIMIT: Duration = Duration::from_secs(5);
+/// How long a leader may take to open a session.
+const SESSION_LIMIT: Duration = Duration::from_secs(10);
+/// How long a heartbeat may take.
+const HEARTBEAT_LIMIT: Duration = Duration::from_secs(3);
+/// How long a report may take; the leader commits it.
+const REPORT_LIMIT: Duration = Duration::from_secs(15);
+/// How long lines of logs may take; their reader may be slow.
+const LOGS_LIMIT: Duration = Duration::from_secs(60);
+/// How often a manager may point at another before this is given up.
+const MAX_HINTS: usize = 3;
+/// Shortest and longest wait before a failed renewal is tried again.
+const RENEWAL_PAUSE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(3600));
 
 /// A wish to become a node of a cluster.
 #[derive(Debug, Clone)]
@@ -33,41 +63,243 @@ pub struct Enrolment {
 ///
 /// The first contact is verified by the digest in the token. Ends with the first manager that issues; a wrong token is not
 /// tried twice. The role follows from the token: `credentials.role()`.
-pub async fn enrol(_enrolment: Enrolment) -> Result<Arc<Credentials>, ClusterError> {
-    Err(ClusterError::NotImplemented("joining a cluster is not supported yet"))
+pub async fn enrol(enrolment: Enrolment) -> Result<Arc<Credentials>, ClusterError> {
+    let token: JoinToken = enrolment.token.parse()?;
+    let trust_root = fetch_trust_root(&enrolment.remotes, &token).await?;
+    let (key, request) = generate_request()?;
+    // The token is shown only over a connection that is verified by now.
+    let client = RpcClient::new(CallAs::Anybody(tls::anonymous_client(&trust_root)?));
+    let wish = EnrolRequest { token: enrolment.token, request, availability: enrolment.availability };
+    let (certified, _): (Certified, _) =
+        ask_any(&client, &enrolment.remotes, paths::ENROL, &wish, CERTIFICATE_LIMIT).await?;
+    let issued = Issued { certificate: certified.certificate, key, trust_root: certified.trust_root };
+    let directory = enrolment.directory;
+    tokio::task::spawn_blocking(move || Credentials::create(&directory, issued))
+        .await
+        .map_err(|source| ClusterError::local("storing the node's certificate", source))?
 }
 
-/// A node's way to the managers. One per node; it remembers all managers that it is told of.
+/// The trust root that has the token's digest. Whoever answers with another is no manager of that cluster.
+async fn fetch_trust_root(remotes: &[SocketAddr], token: &JoinToken) -> Result<String, ClusterError> {
+    let client = RpcClient::new(CallAs::Anybody(tls::unverified_client()?));
+    let mut failure = ClusterError::Unreachable("no manager was named".to_owned());
+    for remote in remotes {
+        match client.call::<_, String>(*remote, paths::TRUST_ROOT, &(), CERTIFICATE_LIMIT).await {
+            Ok(trust_root) if root_digest(&trust_root) == token.root => return Ok(trust_root),
+            Ok(_) => {
+                failure = ClusterError::refused(
+                    ErrorKind::InvalidArgument,
+                    "rpc error: code = Unknown desc = remote CA does not match fingerprint",
+                );
+            }
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+/// Asks one manager after the other, following hints to the leader, until one answers or refuses for good.
+async fn ask_any<Q: Serialize + Sync, A: DeserializeOwned>(
+    client: &RpcClient,
+    managers: &[SocketAddr],
+    path: &str,
+    question: &Q,
+    limit: Duration,
+) -> Result<(A, SocketAddr), ClusterError> {
+    let mut failure = ClusterError::Unreachable("no manager is known".to_owned());
+    for manager in managers {
+        let mut to = *manager;
+        for _ in 0..MAX_HINTS {
+            match client.call(to, path, question, limit).await {
+                Ok(answer) => return Ok((answer, to)),
+                Err(ClusterError::NotLeader(Some(leader))) if leader != to => to = leader,
+                Err(error) if is_final(&error) => return Err(error),
+                Err(error) => {
+                    failure = error;
+                    break;
+                }
+            }
+        }
+    }
+    Err(failure)
+}
+
+/// Whether every manager would refuse likewise.
+fn is_final(error: &ClusterError) -> bool {
+    !matches!(
+        error,
+        ClusterError::NotLeader(_)
+            | ClusterError::NoLeader
+            | ClusterError::Deadline
+            | ClusterError::Unreachable(_)
+            | ClusterError::Local { .. }
+    )
+}
+
+/// A node's way to the managers. One per node; it remembers all managers that it is told of, and keeps the certificate
+/// renewed for as long as it lives.
 #[derive(Debug)]
 pub struct WorkerClient {
-    _credentials: Arc<Credentials>,
+    way: Arc<Way>,
+    renewing: AbortHandle,
+}
+
+/// What the parts of a client share.
+#[derive(Debug)]
+struct Way {
+    credentials: Arc<Credentials>,
+    client: RpcClient,
+    managers: Mutex<Vec<SocketAddr>>,
+}
+
+impl Drop for WorkerClient {
+    fn drop(&mut self) {
+        self.renewing.abort();
+    }
 }
 
 impl WorkerClient {
     /// A client that tries these managers first. The caller keeps [`SessionEvent::Session`]'s managers on disk and passes
-    /// them here after a restart.
-    pub fn new(credentials: Arc<Credentials>, _managers: Vec<SocketAddr>) -> Self {
-        Self { _credentials: credentials }
+    /// them here after a restart. Must be called within a runtime.
+    pub fn new(credentials: Arc<Credentials>, managers: Vec<SocketAddr>) -> Self {
+        let client = RpcClient::new(CallAs::Node(Arc::clone(&credentials)));
+        let way = Arc::new(Way { credentials, client, managers: Mutex::new(managers) });
+        let renewing = tokio::spawn(keep_renewed(Arc::clone(&way))).abort_handle();
+        Self { way, renewing }
     }
 
     /// Opens a session with the leader, following hints from managers that do not lead. Tries every known manager once; the
-    /// caller backs off between calls.
-    pub async fn open_session(&self, _request: SessionRequest) -> Result<WorkerSession, ClusterError> {
-        Err(ClusterError::NotImplemented("sessions are not supported yet"))
+    /// caller backs off between calls. What the node says of its certificate is filled in here.
+    pub async fn open_session(&self, mut request: SessionRequest) -> Result<WorkerSession, ClusterError> {
+        request.description.tls = self.way.tls_info()?;
+        let mut failure = ClusterError::Unreachable("no manager is known".to_owned());
+        for manager in self.way.shuffled_managers() {
+            let mut to = manager;
+            for _ in 0..MAX_HINTS {
+                match self.way.open(to, &request).await {
+                    Ok(session) => return Ok(session),
+                    Err(ClusterError::NotLeader(Some(leader))) if leader != to => to = leader,
+                    Err(error) if is_final(&error) => return Err(error),
+                    Err(error) => {
+                        failure = error;
+                        break;
+                    }
+                }
+            }
+        }
+        Err(failure)
     }
 
     /// Obtains a new certificate for the role that the cluster now wants this node to have, and puts it in place; connections
     /// made before go on. An expired certificate is renewed by proof of its key.
     pub async fn renew(&self) -> Result<(), ClusterError> {
-        Err(ClusterError::NotImplemented("renewal is not supported yet"))
+        self.way.renew().await
     }
 
     /// Takes over which managers there are; [`WorkerSession::next`] does this by itself.
-    pub fn learn_managers(&self, _managers: &[ManagerPeer]) {}
+    pub fn learn_managers(&self, managers: &[ManagerPeer]) {
+        self.way.learn_managers(managers);
+    }
+
+    /// Managers that are known, for the caller to keep.
+    pub fn managers(&self) -> Vec<SocketAddr> {
+        self.way.managers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 
     /// Tells a manager that this node leaves, so that it need not wait for silence. Best effort.
     pub async fn say_goodbye(&self) -> Result<(), ClusterError> {
-        Err(ClusterError::NotImplemented("leaving is not supported yet"))
+        let managers = self.way.shuffled_managers();
+        ask_any::<_, ()>(&self.way.client, &managers, paths::GOODBYE, &(), HEARTBEAT_LIMIT).await.map(|_| ())
+    }
+}
+
+impl Way {
+    async fn open(
+        self: &Arc<Self>,
+        to: SocketAddr,
+        request: &SessionRequest,
+    ) -> Result<WorkerSession, ClusterError> {
+        let body = self.client.open(to, paths::SESSION, request, SESSION_LIMIT).await?;
+        let mut events = JsonLines::new(body);
+        let first = tokio::time::timeout(SESSION_LIMIT, events.next::<SessionEvent>()).await;
+        let message = match first {
+            Ok(Some(Ok(SessionEvent::Session(message)))) => message,
+            Ok(Some(Err(error))) => return Err(error),
+            _ => return Err(ClusterError::Unreachable(format!("{to} has opened no session"))),
+        };
+        self.learn(&message.managers, &message.trust_root).await;
+        let handle = SessionHandle { id: message.id.clone(), leader: to, way: Arc::clone(self) };
+        Ok(WorkerSession { handle, events, first: Some(SessionEvent::Session(message)) })
+    }
+
+    async fn renew(&self) -> Result<(), ClusterError> {
+        let (key, request) = generate_request()?;
+        let managers = self.shuffled_managers();
+        let certified: Certified = if self.credentials.is_expired() {
+            let proof = sign(&self.credentials.node_key(), request.as_bytes())?;
+            let wish = RenewExpiredRequest { request, certificate: self.credentials.certificate(), proof };
+            // Managers do not accept the expired certificate, so none is shown.
+            let anybody = CallAs::Anybody(tls::anonymous_client(&self.credentials.trust_root())?);
+            let client = RpcClient::new(anybody);
+            ask_any(&client, &managers, paths::RENEW_EXPIRED, &wish, CERTIFICATE_LIMIT).await?.0
+        } else {
+            let wish = RenewRequest { request };
+            ask_any(&self.client, &managers, paths::RENEW, &wish, CERTIFICATE_LIMIT).await?.0
+        };
+        let issued = Issued { certificate: certified.certificate, key, trust_root: certified.trust_root };
+        self.credentials.replace(issued).await?;
+        tracing::info!(node.id = %self.credentials.node_id(), role = ?self.credentials.role(), "certificate renewed");
+        Ok(())
+    }
+
+    async fn learn(&self, managers: &[ManagerPeer], trust_root: &str) {
+        self.learn_managers(managers);
+        if !trust_root.is_empty()
+            && let Err(error) = self.credentials.trust(trust_root.to_owned()).await
+        {
+            tracing::warn!(%error, "the cluster's new trust root could not be stored");
+        }
+    }
+
+    fn learn_managers(&self, managers: &[ManagerPeer]) {
+        if !managers.is_empty() {
+            let addresses = managers.iter().map(|peer| peer.address).collect();
+            *self.managers.lock().unwrap_or_else(PoisonError::into_inner) = addresses;
+        }
+    }
+
+    fn shuffled_managers(&self) -> Vec<SocketAddr> {
+        let mut managers = self.managers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        managers.shuffle(&mut rand::rng());
+        managers
+    }
+
+    fn tls_info(&self) -> Result<TlsInfo, ClusterError> {
+        let trust_root = self.credentials.trust_root();
+        let (issuer_subject, issuer_public_key) = subject_and_key(&trust_root)?;
+        Ok(TlsInfo { trust_root, issuer_subject, issuer_public_key })
+    }
+}
+
+/// Renews the certificate whenever that is due, for ever.
+async fn keep_renewed(way: Arc<Way>) {
+    let mut generation = way.credentials.generation();
+    loop {
+        let due = way.credentials.renewal_due();
+        // Both may be dropped: when renewal is due is drawn anew for another certificate.
+        tokio::select! {
+            () = tokio::time::sleep(due) => {}
+            changed = generation.changed() => {
+                if changed.is_err() { return }
+                continue;
+            }
+        }
+        let mut pause = RENEWAL_PAUSE.0;
+        while let Err(error) = way.renew().await {
+            tracing::warn!(%error, "the node's certificate could not be renewed yet");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RENEWAL_PAUSE.1);
+        }
     }
 }
 
@@ -75,13 +307,24 @@ impl WorkerClient {
 #[derive(Debug)]
 pub struct WorkerSession {
     handle: SessionHandle,
+    events: JsonLines,
+    first: Option<SessionEvent>,
 }
 
 impl WorkerSession {
     /// The next event; `None` when the leader has closed the session (it has lost its leadership, or the node has another
     /// session). Cancel-safe: an event is never lost by dropping the future.
     pub async fn next(&mut self) -> Option<Result<SessionEvent, ClusterError>> {
-        None
+        if let Some(first) = self.first.take() {
+            return Some(Ok(first));
+        }
+        let next = self.events.next::<SessionEvent>().await?;
+        if let Ok(SessionEvent::Session(message)) = &next {
+            // Runs to its end by itself, so that the event is not lost when this future is dropped.
+            let (way, message) = (Arc::clone(&self.handle.way), message.clone());
+            tokio::spawn(async move { way.learn(&message.managers, &message.trust_root).await });
+        }
+        Some(next)
     }
 
     /// The way to report within this session.
@@ -93,22 +336,37 @@ impl WorkerSession {
 /// Reports of one session. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct SessionHandle {
-    _id: SessionId,
+    id: SessionId,
+    leader: SocketAddr,
+    way: Arc<Way>,
 }
 
 impl SessionHandle {
     /// Says that the node lives; answers after how long to say so again. To be called from the session's beginning on.
     pub async fn heartbeat(&self) -> Result<Duration, ClusterError> {
-        Err(ClusterError::NotImplemented("sessions are not supported yet"))
+        let beat = Beat { session: self.id.clone() };
+        let reply: HeartbeatReply = self.call(paths::HEARTBEAT, &beat, HEARTBEAT_LIMIT).await?;
+        Ok(reply.next)
     }
 
     /// Reports observed states. When it returns, the report is in the replicated store.
-    pub async fn report(&self, _report: StatusReport) -> Result<(), ClusterError> {
-        Err(ClusterError::NotImplemented("sessions are not supported yet"))
+    pub async fn report(&self, report: StatusReport) -> Result<(), ClusterError> {
+        let report = ReportOfSession { session: self.id.clone(), report };
+        self.call(paths::REPORT, &report, REPORT_LIMIT).await
     }
 
     /// Sends lines of a log subscription.
-    pub async fn publish_logs(&self, _report: LogReport) -> Result<(), ClusterError> {
-        Err(ClusterError::NotImplemented("sessions are not supported yet"))
+    pub async fn publish_logs(&self, report: LogReport) -> Result<(), ClusterError> {
+        let report = LogsOfSession { session: self.id.clone(), report };
+        self.call(paths::LOGS, &report, LOGS_LIMIT).await
+    }
+
+    async fn call<Q: Serialize + Sync, A: DeserializeOwned>(
+        &self,
+        path: &str,
+        question: &Q,
+        limit: Duration,
+    ) -> Result<A, ClusterError> {
+        self.way.client.call(self.leader, path, question, limit).await
     }
 }

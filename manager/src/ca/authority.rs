@@ -108,6 +108,12 @@ pub(crate) fn generate_request() -> Result<(String, String), ClusterError> {
     Ok((key.serialize_pem(), request.pem().map_err(failed)?))
 }
 
+/// Signs a message with a key, PEM (ECDSA P-256, SHA-256, ASN.1).
+pub(crate) fn sign(key: &str, message: &[u8]) -> Result<Vec<u8>, ClusterError> {
+    let key = KeyPair::from_pem(key).map_err(failed)?;
+    rcgen::SigningKey::sign(&key, message).map_err(failed)
+}
+
 fn node_params(subject: Subject, life: Duration) -> Result<CertificateParams, ClusterError> {
     let unit = match subject.role {
         NodeRole::Manager => MANAGER_UNIT,

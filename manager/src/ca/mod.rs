@@ -1,11 +1,13 @@
 //! The cluster's authority: who is a node, and in which role.
 //!
-//! Start reading at [`Credentials`], what every node has on disk and in memory. [`authority`] issues, [`tokens`] let machines in,
-//! [`certificate`] reads. How a certificate is asked for over the network is in [`crate::rpc`] and `ca/service.rs`.
+//! Start reading at [`Credentials`], what every node has on disk and in memory. [`authority`] issues, [`founding`] begins, [`tokens`] let machines in,
+//! [`certificate`] reads. How a certificate is asked for over the network is in [`registrar`].
 
 pub(crate) mod authority;
 pub(crate) mod certificate;
 mod credentials;
+pub(crate) mod founding;
+pub(crate) mod registrar;
 pub(crate) mod tokens;
 
 pub use credentials::Credentials;

@@ -5,7 +5,7 @@
 //! swarm's, with the prefix that its clients see ([`refusal`]).
 
 mod counts;
-mod events;
+pub(crate) mod events;
 mod files;
 mod lookup;
 mod names;
@@ -26,6 +26,7 @@ use crate::error::ClusterError;
 use crate::store::{Draft, Snapshot, Store};
 
 pub use networks::first_networks;
+pub(crate) use networks::is_predefined;
 pub(crate) use services::rollback_started;
 
 /// The ports of the cluster, answered from the store. Held by the leader for as long as it leads, and dropped with that.

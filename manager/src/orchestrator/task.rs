@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use shoal_types::TaskId;
 use shoal_types::cluster::Meta;
 use shoal_types::cluster::service::{Service, TaskTemplate};
 use shoal_types::cluster::task::{Task, TaskPlace, TaskStatus};
@@ -60,9 +61,8 @@ impl<'a> TaskMaker<'a> {
             Start::AfterDelay(at) => (TaskState::Ready, Some(at)),
         };
         let now = draft.now();
-        let id = draft.new_task_id();
         draft.create(Task {
-            id,
+            id: TaskId::random(),
             meta: Meta { version: 0, created: now, updated: now },
             service: service.id,
             place,

@@ -13,8 +13,9 @@
 //! them along. Writes are carried out in the order in which they were submitted; after a failure nothing more is written.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use redb::{
     Database, Durability, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction,
@@ -89,10 +90,13 @@ struct Job {
     done: Done,
 }
 
-/// A manager's database. Cheap to clone; the file is closed when the last clone is dropped.
+/// The open database, until it is closed.
+type Slot = Arc<RwLock<Option<Arc<Database>>>>;
+
+/// A manager's database. Cheap to clone; the file is closed by [`Disk::close`], whoever still has a clone.
 #[derive(Clone)]
 pub(crate) struct Disk {
-    database: Arc<Database>,
+    database: Slot,
     sealer: Arc<Sealer>,
     jobs: SyncSender<Job>,
 }
@@ -124,14 +128,35 @@ impl Disk {
         transaction.open_table(LOG).map_err(DiskError::new)?;
         transaction.open_table(OBJECTS).map_err(DiskError::new)?;
         transaction.commit().map_err(DiskError::new)?;
-        let (database, sealer) = (Arc::new(database), Arc::new(Sealer::new(key)));
+        let (database, sealer) =
+            (Slot::new(RwLock::new(Some(Arc::new(database)))), Arc::new(Sealer::new(key)));
         let (jobs, queue) = sync_channel(MAX_WAITING);
-        let writer = Writer { database: Arc::downgrade(&database), sealer: Arc::clone(&sealer) };
+        let writer = Writer { database: Arc::clone(&database), sealer: Arc::clone(&sealer) };
         std::thread::Builder::new()
             .name("manager-store".to_owned())
             .spawn(move || writer.run(&queue))
             .map_err(DiskError::new)?;
         Ok(Self { database, sealer, jobs })
+    }
+
+    /// Writes what waits, flushes everything and closes the file, whatever clones there are. Repeatable.
+    pub(crate) async fn close(&self) -> Result<(), DiskError> {
+        // The last job: after it the writer has no database any more.
+        let flushed = self.write(Vec::new(), Flush::Now).await;
+        let taken = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut database) = taken {
+            // Reads and the writer hold it for the time of one transaction.
+            while let Err(shared) = Arc::try_unwrap(database).map(drop) {
+                database = shared;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            return flushed;
+        }
+        Ok(())
+    }
+
+    fn open_database(&self) -> Result<Arc<Database>, DiskError> {
+        open_database(&self.database)
     }
 
     /// Submits a write; `done` is called on the writer's thread.
@@ -158,7 +183,7 @@ impl Disk {
 
     /// A record about this manager. Blocks.
     pub(crate) fn about<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, DiskError> {
-        let transaction = self.database.begin_read().map_err(DiskError::new)?;
+        let transaction = self.open_database()?.begin_read().map_err(DiskError::new)?;
         let table = transaction.open_table(ABOUT).map_err(DiskError::new)?;
         let Some(sealed) = table.get(key).map_err(DiskError::new)? else { return Ok(None) };
         let plain = self
@@ -175,7 +200,7 @@ impl Disk {
         end: u64,
         max_bytes: usize,
     ) -> Result<Vec<T>, DiskError> {
-        let transaction = self.database.begin_read().map_err(DiskError::new)?;
+        let transaction = self.open_database()?.begin_read().map_err(DiskError::new)?;
         let table = transaction.open_table(LOG).map_err(DiskError::new)?;
         let (mut entries, mut bytes) = (Vec::new(), 0);
         for record in table.range(start..end).map_err(DiskError::new)? {
@@ -196,7 +221,7 @@ impl Disk {
 
     /// The newest entry of the log. Blocks.
     pub(crate) fn last_entry<T: DeserializeOwned>(&self) -> Result<Option<T>, DiskError> {
-        let transaction = self.database.begin_read().map_err(DiskError::new)?;
+        let transaction = self.open_database()?.begin_read().map_err(DiskError::new)?;
         let table = transaction.open_table(LOG).map_err(DiskError::new)?;
         let last = table.last().map_err(DiskError::new)?.map(|(index, _)| index.value());
         let Some(index) = last else { return Ok(None) };
@@ -205,7 +230,7 @@ impl Disk {
 
     /// All objects, as of `index`. Blocks.
     pub(crate) fn objects(&self, index: u64) -> Result<Snapshot, DiskError> {
-        let transaction = self.database.begin_read().map_err(DiskError::new)?;
+        let transaction = self.open_database()?.begin_read().map_err(DiskError::new)?;
         let table = transaction.open_table(OBJECTS).map_err(DiskError::new)?;
         let mut objects = Vec::new();
         for record in table.iter().map_err(DiskError::new)? {
@@ -228,8 +253,13 @@ pub(crate) fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, DiskError> {
     serde_json::to_vec(record).map_err(DiskError::new)
 }
 
+fn open_database(slot: &Slot) -> Result<Arc<Database>, DiskError> {
+    let database = slot.read().unwrap_or_else(PoisonError::into_inner).clone();
+    database.ok_or_else(|| DiskError::new("it is closed"))
+}
+
 struct Writer {
-    database: std::sync::Weak<Database>,
+    database: Slot,
     sealer: Arc<Sealer>,
 }
 
@@ -238,10 +268,13 @@ impl Writer {
     fn run(self, queue: &Receiver<Job>) {
         while let Ok(first) = queue.recv() {
             let jobs: Vec<Job> = std::iter::once(first).chain(queue.try_iter().take(MAX_WAITING)).collect();
-            let Some(database) = self.database.upgrade() else { return };
-            let result = self.write(&database, &jobs);
+            let opened = open_database(&self.database);
+            let is_closed = opened.is_err();
+            let result = opened.and_then(|database| self.write(&database, &jobs));
             let failed = result.is_err();
-            if let Err(error) = &result {
+            if let Err(error) = &result
+                && !is_closed
+            {
                 tracing::error!(%error, "the manager's store cannot be written");
             }
             for job in jobs {

@@ -37,8 +37,9 @@ use crate::store::{Change, Snapshot, Store};
 use disk::{Disk, DiskError, Flush, Step, encode};
 use log::LogStore;
 use machine::{Machine, Shown};
-pub(crate) use members::MemberStatus;
+pub(crate) use members::{MemberStatus, check_removal};
 use network::Peers;
+pub(crate) use serve::JoinGroup;
 pub(crate) use types::{Member, MemberId};
 use types::{Membership, Proposal, Raft, Vote};
 
@@ -174,7 +175,20 @@ impl Group {
         let mut steps = Machine::membership_steps(state.applied, &membership)?;
         steps.extend(LogStore::reset_steps(state.applied, vote)?);
         disk.write(steps, Flush::Now).await?;
+        disk.close().await?;
         Ok(())
+    }
+
+    /// Whether this member was ever taken into a group.
+    pub(crate) async fn is_begun(&self) -> Result<bool, ClusterError> {
+        let is_begun = self.raft.is_initialized().await.map_err(stopped)?;
+        if is_begun {
+            // What raft shows follows shortly after it has started.
+            let mut metrics = self.raft.metrics();
+            let shown = metrics.wait_for(|metrics| metrics.membership_config.nodes().next().is_some());
+            let _ = tokio::time::timeout(QUORUM_LIMIT, shown).await;
+        }
+        Ok(is_begun)
     }
 
     /// Makes this member the first of a new group and commits the first objects.
@@ -200,6 +214,16 @@ impl Group {
         self.removed.subscribe()
     }
 
+    /// Waits until raft cannot go on; why.
+    pub(crate) async fn failure(&self) -> String {
+        let mut metrics = self.raft.metrics();
+        let failed = metrics.wait_for(|metrics| metrics.running_state.is_err()).await;
+        failed.map_or_else(
+            |_| "raft has ended".to_owned(),
+            |metrics| metrics.running_state.as_ref().err().map(ToString::to_string).unwrap_or_default(),
+        )
+    }
+
     /// Waits until leadership is as wished; [`ClusterError::NoLeader`] after `limit`.
     pub(crate) async fn wait_for(
         &self,
@@ -223,8 +247,7 @@ impl Group {
         }
     }
 
-    /// Hands leadership over if this member has it, and ends its tasks. The database is closed when the last handle is
-    /// dropped. Repeatable.
+    /// Hands leadership over if this member has it, ends its tasks and closes the database. Repeatable.
     pub(crate) async fn shut_down(&self) {
         if matches!(*self.leadership.borrow(), Leadership::Here(_))
             && let Err(error) = self.hand_over().await
@@ -239,7 +262,7 @@ impl Group {
         }
         self.leadership.send_replace(Leadership::Nowhere);
         // Objects are written without a flush of their own; this takes them along, so that less is applied again.
-        if let Err(error) = self.disk.write(Vec::new(), Flush::Now).await {
+        if let Err(error) = self.disk.close().await {
             tracing::warn!(%error, "the manager's store was not flushed at its end");
         }
     }

@@ -42,6 +42,8 @@ pub(crate) mod paths {
     pub(crate) const HEALTH: &str = "/v1/health";
     /// A request of the front end, from a follower.
     pub(crate) const CONTROL: &str = "/v1/control";
+    /// Logs of tasks for a follower's client.
+    pub(crate) const CONTROL_LOGS: &str = "/v1/control/logs";
     /// A worker's session.
     pub(crate) const SESSION: &str = "/v1/dispatcher/session";
     /// A worker's heartbeat.

@@ -42,6 +42,9 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// How often a silent connection is probed, and how long the answer may take.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How long calls that are under way when the listener stops may take.
+const FAREWELL_LIMIT: Duration = Duration::from_millis(500);
+
 /// Who calls.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer {
@@ -175,22 +178,21 @@ struct Connection {
 impl Connection {
     async fn run(self, service: Arc<dyn Service>, stop: CancellationToken) {
         let address = self.address;
-        // Dropping the connection ends it, which is what stopping means; streams end with it.
-        tokio::select! {
-            served = self.serve(service) => {
-                if let Err(reason) = served {
-                    debug!(peer = %address, reason, "a connection of a node has ended");
-                }
-            }
-            () = stop.cancelled() => {}
+        if let Err(reason) = self.serve(service, stop).await {
+            debug!(peer = %address, reason, "a connection of a node has ended");
         }
     }
 
-    async fn serve(self, service: Arc<dyn Service>) -> Result<(), String> {
+    async fn serve(self, service: Arc<dyn Service>, stop: CancellationToken) -> Result<(), String> {
         let _ = self.stream.set_nodelay(true);
         let acceptor = TlsAcceptor::from(self.credentials.tls().server);
-        let stream = tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(self.stream))
-            .await
+        let handshake = tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(self.stream));
+        // Dropped when the listener stops: nothing was asked yet.
+        let handshake = tokio::select! {
+            handshake = handshake => handshake,
+            () = stop.cancelled() => return Ok(()),
+        };
+        let stream = handshake
             .map_err(|_| "the handshake took too long".to_owned())?
             .map_err(|source| source.to_string())?;
         let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
@@ -200,14 +202,21 @@ impl Connection {
             .map_err(|source| source.to_string())?;
         let peer = Peer { certificate, address: self.address };
         let serve = service_fn(move |request| answer(Arc::clone(&service), peer, request));
-        hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(PROBE_INTERVAL)
             .keep_alive_timeout(PROBE_INTERVAL)
             .max_concurrent_streams(1024)
-            .serve_connection(TokioIo::new(stream), serve)
-            .await
-            .map_err(|source| source.to_string())
+            .serve_connection(TokioIo::new(stream), serve);
+        let mut connection = std::pin::pin!(connection);
+        // Not dropped when it is stopped: calls under way and the ends of streams get a moment to reach the peer.
+        tokio::select! {
+            served = connection.as_mut() => return served.map_err(|source| source.to_string()),
+            () = stop.cancelled() => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        let ended = tokio::time::timeout(FAREWELL_LIMIT, connection).await;
+        ended.map_or(Ok(()), |served| served.map_err(|source| source.to_string()))
     }
 }
 

@@ -2,7 +2,6 @@
 //!
 //! Start reading at [`routes`].
 
-mod build;
 mod list;
 mod transfer;
 
@@ -12,8 +11,6 @@ use crate::model::image::{
 };
 use crate::model::progress::ProgressMessage;
 use crate::route::ParamKind::{Integer, Texts};
-pub(crate) use build::routes as build_routes;
-
 use crate::route::{BodyKind, Route, delete, get, post};
 use crate::routes::containers::commit_route;
 

@@ -142,6 +142,7 @@ impl MemberNode {
         self.group.tasks.close();
         self.group.tasks.wait().await;
         self.group.raft.shutdown().await.unwrap();
+        self.group.disk.close().await.unwrap();
         (self.credentials, self.address)
     }
 

@@ -1,0 +1,114 @@
+//! One open session of a node.
+//!
+//! Start reading at [`Session::tell`].
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use shoal_types::NodeId;
+use shoal_types::cluster::node::Node;
+use shoal_types::protocol::{ManagerPeer, SessionEvent, SessionId, SessionMessage};
+use tokio::sync::mpsc;
+
+use super::assignments::Told;
+use crate::rpc::lines::encode_line;
+use crate::store::Snapshot;
+
+/// Events that may be under way to one node. A node that does not take them for that long is slower than the cluster and begins
+/// anew with the whole.
+pub(super) const EVENTS_UNDER_WAY: usize = 256;
+
+/// A session that cannot go on.
+#[derive(Debug)]
+pub(super) struct Broken;
+
+/// One open session.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// Its name.
+    pub(super) id: SessionId,
+    node: NodeId,
+    events: mpsc::Sender<Bytes>,
+    told: Told,
+    last: Option<SessionMessage>,
+    /// The newest view that the node was told of. Older ones, from a loop that was overtaken, must not be told.
+    told_index: u64,
+    /// When it counts as gone unless it speaks before.
+    pub(super) silent_at: Instant,
+}
+
+impl Session {
+    /// A session that has said nothing yet, and the stream of what it will say.
+    pub(super) fn open(node: NodeId, period: Duration) -> (Self, mpsc::Receiver<Bytes>) {
+        let (events, stream) = mpsc::channel(EVENTS_UNDER_WAY);
+        let id = SessionId(format!("{:032x}", rand::random::<u128>()));
+        let (told, last) = (Told::default(), None);
+        let session =
+            Self { id, node, events, told, last, told_index: 0, silent_at: Instant::now() + period };
+        (session, stream)
+    }
+
+    /// Notes that the node has spoken.
+    pub(super) fn beat(&mut self, period: Duration) {
+        self.silent_at = Instant::now() + period;
+    }
+
+    /// Says whatever has changed for the node since it was last told.
+    pub(super) fn tell(&mut self, snapshot: &Snapshot, peers: &[ManagerPeer]) -> Result<(), Broken> {
+        if snapshot.index() < self.told_index {
+            return Ok(());
+        }
+        self.told_index = snapshot.index();
+        let node = snapshot.node(self.node).ok_or(Broken)?;
+        if snapshot.revocation(self.node).is_some() {
+            return Err(Broken);
+        }
+        let message = self.message(node, snapshot, peers);
+        if self.last.as_ref().is_none_or(|last| !is_same_to_node(last, &message)) {
+            self.send(&SessionEvent::Session(Box::new(message.clone())))?;
+            self.last = Some(message);
+        }
+        if let Some(assignments) = self.told.catch_up(self.node, snapshot) {
+            self.send(&SessionEvent::Assignments(assignments))?;
+        }
+        Ok(())
+    }
+
+    /// Says something without waiting.
+    pub(super) fn send(&self, event: &SessionEvent) -> Result<(), Broken> {
+        let line = encode_line(event).map_err(|_| Broken)?;
+        self.events.try_send(line).map_err(|_| Broken)
+    }
+
+    fn message(&self, node: &Node, snapshot: &Snapshot, peers: &[ManagerPeer]) -> SessionMessage {
+        let cluster = snapshot.cluster();
+        let successor = snapshot.authority().and_then(|authority| authority.successor.as_ref());
+        let trust_root = cluster.map(|cluster| cluster.trust_root.clone()).unwrap_or_default();
+        // A node that has no certificate of the authority to come yet is asked to renew.
+        let renew = successor.is_some_and(|successor| {
+            let issuer = node.description.as_ref().map(|described| &described.tls.issuer_public_key);
+            issuer
+                != crate::ca::certificate::subject_and_key(&successor.certificate)
+                    .ok()
+                    .as_ref()
+                    .map(|(_, key)| key)
+        });
+        SessionMessage {
+            id: self.id.clone(),
+            node: node.clone(),
+            role: node.role,
+            managers: peers.to_vec(),
+            trust_root,
+            renew,
+            heartbeat: cluster.map(|cluster| cluster.spec.heartbeat).unwrap_or_default(),
+        }
+    }
+}
+
+/// Whether a node need not be told of the difference: its own status comes from itself.
+fn is_same_to_node(told: &SessionMessage, now: &SessionMessage) -> bool {
+    let mut as_told = now.clone();
+    as_told.node.meta = told.node.meta;
+    as_told.node.status = told.node.status.clone();
+    as_told == *told
+}

@@ -1,0 +1,8 @@
+//! Managers and workers as their users have them, over loopback.
+//!
+//! Start reading at [`world::World`].
+#![cfg(test)]
+
+mod life;
+mod worker;
+mod world;
