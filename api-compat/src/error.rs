@@ -3,6 +3,7 @@
 //! Start reading at [`ApiError`] and [`status_of`]. Nothing else in the tree knows a status code of an error. The text
 //! is the whole chain of the engine's error, joined here once.
 
+use builder::BuildError;
 use http::StatusCode;
 use manager::ClusterError;
 use node_agent::NodeError;
@@ -111,6 +112,16 @@ impl From<NodeError> for ApiError {
 impl From<ClusterError> for ApiError {
     fn from(error: ClusterError) -> Self {
         Self::new(error.kind(), error.to_string())
+    }
+}
+
+impl From<BuildError> for ApiError {
+    fn from(error: BuildError) -> Self {
+        let mut message = error.to_string();
+        if let Some(cause) = std::error::Error::source(&error) {
+            message = format!("{message}: {cause}");
+        }
+        Self::new(error.kind(), message)
     }
 }
 

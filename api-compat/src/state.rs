@@ -3,7 +3,9 @@
 //! Start reading at [`ApiState`]. It is made once, by the composition root, and shared read-only.
 
 use std::fmt;
+use std::sync::Arc;
 
+use builder::Builder;
 use manager::Cluster;
 use node_agent::api::Node;
 
@@ -16,6 +18,8 @@ pub struct ApiState {
     pub node: Node,
     /// The cluster that this machine may belong to.
     pub cluster: Cluster,
+    /// Builds of images.
+    pub builder: Arc<dyn Builder>,
     /// What the daemon says of itself.
     pub daemon: DaemonInfo,
 }

@@ -9,6 +9,7 @@ pub mod api;
 pub mod ca;
 pub mod clock;
 pub mod control;
+pub mod decisions;
 mod desk;
 mod dispatcher;
 pub mod error;

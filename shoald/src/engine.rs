@@ -29,6 +29,7 @@ use node_agent::events::EventLog;
 use node_agent::files::Files;
 use node_agent::images::{ImageSettings, ImageStore};
 use node_agent::networks::{NetworkPort, NetworkStore};
+use node_agent::runtime::apparmor::{self, Confinement, LoadError};
 use node_agent::shim_client::{ProcessShims, ShimProgram};
 use node_agent::store::{Store, StoreError};
 use node_agent::system::{Counted, NodeSystem};
@@ -77,6 +78,9 @@ pub(crate) enum StartError {
     /// Settings of registries make no sense.
     #[error(transparent)]
     Registries(#[from] registry_client::ConfigError),
+    /// Containers cannot be confined as they should.
+    #[error(transparent)]
+    Confinement(#[from] LoadError),
     /// Work was cut off.
     #[error("work was cut off")]
     Interrupted(#[from] tokio::task::JoinError),
@@ -93,6 +97,7 @@ pub(crate) struct Engine {
     events: EventLog,
     /// Listeners that anybody may use who reaches them.
     open: Vec<String>,
+    confinement: Confinement,
     api: Api,
 }
 
@@ -106,6 +111,7 @@ impl Engine {
         descriptors: Rlimit,
         policies: Policies,
     ) -> Result<Self, StartError> {
+        let confinement = apparmor::prepare(&config.exec_root).await?;
         let identity = identity::read_or_make(&config.data_root)
             .map_err(|source| StartError::Directory { path: config.data_root.clone(), source })?;
         let path = config.data_root.join("db/engine.redb");
@@ -139,7 +145,7 @@ impl Engine {
             volumes: Arc::new(volumes.clone()),
             mounter: Arc::new(KernelMounts),
         };
-        let containers = Containers::new(seams, engine_config(config), host(config));
+        let containers = Containers::new(seams, engine_config(config), host(config, confinement));
         boot::boot(&containers, policies).await?;
 
         let counted = Counted {
@@ -153,7 +159,7 @@ impl Engine {
             .filter(|listener| listener.is_open_to_the_network())
             .map(|listener| listener.name().to_owned())
             .collect();
-        let settings = system::settings(config, &identity, &open);
+        let settings = system::settings(config, &identity, &open, confinement);
         let system = NodeSystem::new(settings, counted, images.registries().clone());
         let node = Node {
             containers: Arc::new(containers.clone()),
@@ -171,8 +177,13 @@ impl Engine {
             system: Arc::new(system.clone()),
             events: Arc::new(events.clone()),
         };
-        let api = Api::new(ApiState { node, cluster: NotAMember::bundle(), daemon: daemon_info(config) });
-        Ok(Self { identity, containers, images, networks, system, events, open, api })
+        let api = Api::new(ApiState {
+            node,
+            cluster: NotAMember::bundle(),
+            builder: Arc::new(builder::Unsupported),
+            daemon: daemon_info(config),
+        });
+        Ok(Self { identity, containers, images, networks, system, events, open, confinement, api })
     }
 
     /// What answers requests.
@@ -197,7 +208,7 @@ impl Engine {
         let registries = registry_config(config).map_err(|error| error.to_string())?;
         self.images.registries().reload(registries).map_err(|error| error.to_string())?;
         self.containers.reconfigure(engine_config(config));
-        self.system.replace_settings(system::settings(config, &self.identity, &self.open));
+        self.system.replace_settings(system::settings(config, &self.identity, &self.open, self.confinement));
         self.events.publish(EventKind::Daemon, "reload", &self.identity, reload::attributes(config));
         Ok(())
     }
@@ -248,8 +259,9 @@ impl Engine {
 }
 
 /// What this machine can do, once the networks are there: they switch forwarding on unless they are told not to.
-fn host(config: &Config) -> Host {
+fn host(config: &Config, confinement: Confinement) -> Host {
     let mut host = Host::read();
+    host.apparmor = confinement == Confinement::AppArmor;
     host.ipv4_forwarding |= config.network.forwarding;
     host
 }

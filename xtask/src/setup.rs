@@ -38,7 +38,15 @@ const TO_TEST: &[Need] = &[
 
 /// Installs what building and running needs.
 pub(crate) fn for_run() -> Result<()> {
-    install(&[TO_BUILD, TO_RUN].concat())
+    install(&[TO_BUILD, TO_RUN, to_confine()].concat())
+}
+
+/// What compiles profiles, where the kernel wants them.
+fn to_confine() -> &'static [Need] {
+    match std::fs::read_to_string("/sys/module/apparmor/parameters/enabled") {
+        Ok(text) if text.starts_with('Y') => &[("apparmor_parser", "apparmor")],
+        _ => &[],
+    }
 }
 
 /// Installs what the tests need.
@@ -66,6 +74,7 @@ pub(crate) fn for_vm() -> Result<()> {
         ("cpio", "cpio"),
         ("depmod", "kmod"),
         ("busybox", "busybox-static"),
+        ("apparmor_parser", "apparmor"),
     ])
 }
 

@@ -67,6 +67,8 @@ pub struct ErrorDetail {
 pub enum Aux {
     /// Of a push.
     Push(PushResult),
+    /// Of a build.
+    Build(BuildResult),
 }
 
 /// What was pushed.
@@ -80,4 +82,13 @@ pub struct PushResult {
     pub digest: String,
     /// Bytes of its manifest.
     pub size: u64,
+}
+
+/// What was built.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct BuildResult {
+    /// Its id.
+    #[serde(rename = "ID")]
+    pub id: String,
 }

@@ -1,6 +1,6 @@
 //! What this engine does not do yet, or never will: answered with the status and reason that clients understand.
 //!
-//! Start reading at [`build_routes`]. Nothing here pretends to have done anything. What each answer means for clients is
+//! Start reading at [`build_cache_routes`]. Nothing here pretends to have done anything. What each answer means for clients is
 //! said in `swagger/coverage.toml`.
 
 use http::StatusCode;
@@ -16,14 +16,9 @@ use crate::route::{Route, delete, get, post};
 /// Docker's answer where experimental features are off.
 const EXPERIMENTAL: &str = "This experimental feature is disabled by default. Start the Docker daemon in experimental mode in order to enable it.";
 
-/// Builds.
-pub(crate) fn build_routes() -> Vec<Route> {
+/// The build cache.
+pub(crate) fn build_cache_routes() -> Vec<Route> {
     vec![
-        post("/build", no_builds)
-            .about("ImageBuild", "Builds an image from a Dockerfile.")
-            .takes_bytes("application/x-tar")
-            .fails(&[501])
-            .refused(),
         post("/build/prune", prune_builds)
             .about("BuildPrune", "Empties the build cache, of which there is none.")
             .since(31)
@@ -41,11 +36,6 @@ pub(crate) fn build_routes() -> Vec<Route> {
             .from(39)
             .gives::<BuildPruneResponse>(200)
             .fails(&[400]),
-        post("/build/cancel", cancel_build)
-            .about("BuildCancel", "Ends a build.")
-            .text("id", "Which build.")
-            .fails(&[400, 501])
-            .refused(),
     ]
 }
 
@@ -122,13 +112,6 @@ async fn no_builds(_call: Call) -> Outcome {
     Err(ApiError::not_implemented(
         "this release of shoald does not build images; build elsewhere and push or load the result",
     ))
-}
-
-async fn cancel_build(call: Call) -> Outcome {
-    if call.query.some_text("id").is_none() {
-        return Err(ApiError::invalid("build ID not provided"));
-    }
-    no_builds(call).await
 }
 
 /// There is no cache, so emptying it removes nothing; `docker system prune` relies on the answer.

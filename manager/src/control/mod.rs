@@ -26,7 +26,6 @@ use crate::error::ClusterError;
 use crate::store::{Draft, Snapshot, Store};
 
 pub use networks::first_networks;
-pub(crate) use networks::is_predefined;
 pub(crate) use services::rollback_started;
 
 /// The ports of the cluster, answered from the store. Held by the leader for as long as it leads, and dropped with that.

@@ -54,7 +54,7 @@ pub fn first_networks(now: Timestamp) -> Vec<ClusterNetwork> {
 }
 
 /// Whether a network only stands for one that every node has by itself.
-pub(crate) fn is_predefined(network: &ClusterNetwork) -> bool {
+fn is_predefined(network: &ClusterNetwork) -> bool {
     network.spec.labels.contains_key(PREDEFINED_LABEL)
 }
 

@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use shoal_types::TaskId;
 use shoal_types::cluster::Meta;
 use shoal_types::cluster::service::{Service, TaskTemplate};
 use shoal_types::cluster::task::{Task, TaskPlace, TaskStatus};
@@ -61,8 +60,9 @@ impl<'a> TaskMaker<'a> {
             Start::AfterDelay(at) => (TaskState::Ready, Some(at)),
         };
         let now = draft.now();
+        let id = draft.new_task_id();
         draft.create(Task {
-            id: TaskId::random(),
+            id,
             meta: Meta { version: 0, created: now, updated: now },
             service: service.id,
             place,

@@ -21,12 +21,45 @@ pub struct Draft {
     now: Timestamp,
     changes: Vec<Option<Change>>,
     places: HashMap<Key, usize>,
+    ids: IdSource,
+}
+
+/// Where ids of new tasks come from.
+#[derive(Debug, Clone, Copy)]
+enum IdSource {
+    /// Chance.
+    Random,
+    /// A sequence, for simulations that shall happen again exactly as before.
+    Sequence(u64),
 }
 
 impl Draft {
     /// Begins with the store as it is; `now` is the leader's time and stamped on what changes.
     pub fn new(snapshot: &Arc<Snapshot>, now: Timestamp) -> Self {
-        Self { view: Snapshot::clone(snapshot), now, changes: Vec::new(), places: HashMap::new() }
+        Self {
+            view: Snapshot::clone(snapshot),
+            now,
+            changes: Vec::new(),
+            places: HashMap::new(),
+            ids: IdSource::Random,
+        }
+    }
+
+    /// Draws ids from a sequence instead of by chance; for simulations.
+    pub fn with_id_sequence(mut self, seed: u64) -> Self {
+        self.ids = IdSource::Sequence(seed);
+        self
+    }
+
+    /// An id for a new task.
+    pub fn new_task_id(&mut self) -> TaskId {
+        match &mut self.ids {
+            IdSource::Random => TaskId::random(),
+            IdSource::Sequence(state) => {
+                let (high, low) = (split_mix(state), split_mix(state));
+                TaskId::from_u128(u128::from(high) << 64 | u128::from(low))
+            }
+        }
     }
 
     /// The store as it would be with the changes so far.
@@ -102,4 +135,13 @@ impl Draft {
         };
         Ok(())
     }
+}
+
+/// The next number of a sequence that looks like chance (SplitMix64).
+fn split_mix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mut mixed = *state;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ (mixed >> 31)
 }

@@ -32,6 +32,10 @@ pub(crate) struct Attacher<'a> {
     pub(crate) read_only_at_end: Vec<OwnedFd>,
 }
 
+/// What runc says of a directory over a file, and the other way round.
+const KINDS_DIFFER: &str = "not a directory: Are you trying to mount a directory onto a file (or vice-versa)? Check if the \
+                            specified host path exists and is the expected type";
+
 /// File systems whose superblock may be shared with the host, or that take no label.
 const WITHOUT_LABEL: [&str; 4] = ["proc", "sysfs", "mqueue", "cgroup2"];
 
@@ -183,8 +187,16 @@ fn set_data(context: &OwnedFd, options: &MountOptions) -> rustix::io::Result<()>
 /// Moves a detached mount onto an opened place.
 pub(crate) fn attach(mount: impl AsFd, place: impl AsFd, destination: &Path) -> Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    move_mount(mount.as_fd(), "", place.as_fd(), "", flags)
-        .step(|| format!("attach the mount at {}", destination.display()))
+    let moved = move_mount(mount.as_fd(), "", place.as_fd(), "", flags);
+    if moved.is_err() && is_directory(&mount) != is_directory(&place) {
+        return Err(RuntimeError::InvalidSpec(format!("{}: {KINDS_DIFFER}", destination.display())));
+    }
+    moved.step(|| format!("attach the mount at {}", destination.display()))
+}
+
+fn is_directory(file: impl AsFd) -> bool {
+    let status = rustix::fs::fstat(file.as_fd());
+    status.is_ok_and(|status| FileType::from_raw_mode(status.st_mode) == FileType::Directory)
 }
 
 /// Refuses a place that a link of the image has led into procfs.

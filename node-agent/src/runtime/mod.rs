@@ -5,7 +5,7 @@
 //! that need a look at the machine are found out before: devices (`devices.rs`), the user (`user.rs`), the system call
 //! filter (`filters.rs`). Running containers is node-runtime's and node-shim's business.
 
-pub(crate) mod apparmor;
+pub mod apparmor;
 pub(crate) mod bundle;
 pub(crate) mod capabilities;
 pub(crate) mod cgroup;

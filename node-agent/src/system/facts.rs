@@ -43,11 +43,6 @@ pub(super) fn read() -> SystemInfo {
     }
 }
 
-/// Whether the kernel confines with AppArmor.
-pub(super) fn has_apparmor() -> bool {
-    read_text("/sys/module/apparmor/parameters/enabled").starts_with('Y')
-}
-
 fn read_text(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
 }

@@ -22,6 +22,8 @@ use crate::error::NodeError;
 /// What only the daemon's settings know, and what is shown of them.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
+    /// Whether containers are confined by AppArmor.
+    pub apparmor: bool,
     /// Identity of this daemon.
     pub id: String,
     /// Where the state is.
@@ -158,7 +160,7 @@ fn apply(info: &mut SystemInfo, settings: &Settings) {
 /// Confinement that is in effect, in Docker's notation.
 fn security_options(info: &SystemInfo, settings: &Settings) -> Vec<String> {
     let mut options = Vec::new();
-    if facts::has_apparmor() {
+    if settings.apparmor {
         options.push("name=apparmor".to_owned());
     }
     options.push(format!("name=seccomp,profile={}", settings.seccomp_profile));

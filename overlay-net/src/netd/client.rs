@@ -109,16 +109,22 @@ impl Client {
     pub(crate) async fn closed(&self) {
         loop {
             let connected = self.connected.notified();
-            let wanted = self.link.lock().unwrap_or_else(PoisonError::into_inner).state != State::default();
-            if !wanted {
+            if !self.is_needed() {
                 connected.await;
                 continue;
             }
             let Ok(mut watch) = tokio::net::UnixStream::connect(&self.socket).await else { return };
             // Nothing is ever sent on this connection; it ends with the process.
             let _ = watch.read(&mut [0; 1]).await;
-            return;
+            // One that has nothing to do any more was told to end.
+            if self.is_needed() {
+                return;
+            }
         }
+    }
+
+    fn is_needed(&self) -> bool {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner).state != State::default()
     }
 
     fn try_apply(&self, link: &mut Link, request: &Request) -> io::Result<Vec<Outcome>> {

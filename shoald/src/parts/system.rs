@@ -2,6 +2,7 @@
 //!
 //! Start reading at [`settings`].
 
+use node_agent::runtime::apparmor::Confinement;
 use node_agent::system::Settings;
 use shoal_types::container::security::SeccompChoice;
 
@@ -12,7 +13,12 @@ use crate::config::{Config, EMBEDDED_RUNTIMES};
 const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1/128"];
 
 /// What `info` shows of the configuration. `open` are listeners that anybody may use who reaches them.
-pub(crate) fn settings(config: &Config, identity: &str, open: &[String]) -> Settings {
+pub(crate) fn settings(
+    config: &Config,
+    identity: &str,
+    open: &[String],
+    confinement: Confinement,
+) -> Settings {
     let is_network = |text: &&String| text.parse::<ipnet::IpNet>().is_ok();
     let insecure = &config.registries.insecure;
     let networks =
@@ -27,6 +33,7 @@ pub(crate) fn settings(config: &Config, identity: &str, open: &[String]) -> Sett
         .map(|(name, program)| (name.clone(), (program.path.clone(), program.arguments.clone())));
     let proxies = proxies(config);
     Settings {
+        apparmor: confinement == Confinement::AppArmor,
         id: identity.to_owned(),
         data_root: config.data_root.display().to_string(),
         labels: config.labels.clone(),

@@ -2,6 +2,7 @@
 //!
 //! Start reading at [`routes`].
 
+mod build;
 mod list;
 mod transfer;
 
@@ -11,6 +12,8 @@ use crate::model::image::{
 };
 use crate::model::progress::ProgressMessage;
 use crate::route::ParamKind::{Integer, Texts};
+pub(crate) use build::routes as build_routes;
+
 use crate::route::{BodyKind, Route, delete, get, post};
 use crate::routes::containers::commit_route;
 

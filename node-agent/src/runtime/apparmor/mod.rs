@@ -1,6 +1,10 @@
 //! AppArmor: which profile confines a container.
 //!
-//! Start reading at [`profile_of`].
+//! Start reading at [`profile_of`] (PURE), then at [`prepare`], which brings the default profile into the kernel.
+
+mod load;
+
+pub use load::{Confinement, LoadError, prepare};
 
 use shoal_types::container::security::SecuritySpec;
 
@@ -9,7 +13,7 @@ pub(crate) const DEFAULT_PROFILE: &str = "docker-default";
 /// No confinement.
 const UNCONFINED: &str = "unconfined";
 
-/// Whether the kernel confines by AppArmor, and the profile that a container gets then.
+/// If containers are confined by AppArmor, the profile that a container gets then.
 pub(crate) fn profile_of(security: &SecuritySpec, is_enabled: bool) -> Option<String> {
     if !is_enabled {
         return None;
