@@ -28,6 +28,8 @@ mod rpc;
 pub mod scheduler;
 mod seal;
 mod settings;
+#[cfg(test)]
+mod simulation;
 pub mod store;
 pub mod worker_client;
 

@@ -39,7 +39,7 @@ pub(super) fn run_replicated(
     let mut maker = TaskMaker::new(service);
     let free = (0..).map(TaskPlace::Slot).filter(|place| !used.contains(place));
     for place in free.take(usize::try_from(n_new).unwrap_or(usize::MAX)) {
-        maker.make(draft, place, Start::Now)?;
+        maker.make(draft, place, Start::AfterPredecessors)?;
     }
     Ok(())
 }
@@ -54,7 +54,7 @@ pub(super) fn run_on_nodes(draft: &mut Draft, service: &Service) -> Result<(), C
     for node in &nodes {
         let place = TaskPlace::Node(node.id);
         match (coverage(node, constraints.as_deref()), places.get(&place)) {
-            (Coverage::Covered, None) => maker.make(draft, place, Start::Now)?,
+            (Coverage::Covered, None) => maker.make(draft, place, Start::AfterPredecessors)?,
             // The node was away, or did not qualify, before the work was done.
             (Coverage::Covered, Some(tasks))
                 if tasks

@@ -32,6 +32,7 @@ pub(crate) use task::orphaned;
 
 /// Brings the tasks of a service nearer to what it wants. Returns when it must be looked at again even if nothing changes.
 pub fn reconcile_service(draft: &mut Draft, id: ServiceId) -> Result<Option<Timestamp>, Conflict> {
+    reaper::orphan_homeless(draft, id)?;
     let Some(service) = draft.view().service(id).cloned() else {
         reaper::remove_all(draft, id)?;
         return Ok(None);

@@ -62,6 +62,19 @@ pub(super) fn remove_all(draft: &mut Draft, service: ServiceId) -> Result<(), Co
     tasks.into_iter().try_for_each(|task| draft.desire(task, TaskState::Remove))
 }
 
+/// Gives up tasks of nodes that do not exist: one may have been given to a node while that was removed.
+pub(super) fn orphan_homeless(draft: &mut Draft, service: ServiceId) -> Result<(), Conflict> {
+    let now = draft.now();
+    let view = draft.view();
+    let homeless: Vec<_> = view
+        .tasks_of(service)
+        .filter(|task| (TaskState::Assigned..=TaskState::Running).contains(&task.status.state))
+        .filter(|task| task.node.is_some_and(|node| view.node(node).is_none()))
+        .cloned()
+        .collect();
+    homeless.iter().try_for_each(|task| draft.update(orphaned(task, now)))
+}
+
 /// Removes tasks that were to be forgotten and have stopped.
 pub fn dispose(draft: &mut Draft) -> Result<(), Conflict> {
     let most = crate::scheduler::MOST_CHANGES;

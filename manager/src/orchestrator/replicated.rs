@@ -29,7 +29,7 @@ pub(super) fn scale(
         let free = (1..).map(TaskPlace::Slot).filter(|place| !kept.contains_key(place));
         let n_missing = usize::try_from(replicas.saturating_sub(n_kept)).unwrap_or(usize::MAX);
         for place in free.take(n_missing) {
-            maker.make(draft, place, Start::Now)?;
+            maker.make(draft, place, Start::AfterPredecessors)?;
         }
     } else if replicas < n_kept {
         let n_extra = usize::try_from(n_kept.saturating_sub(replicas)).unwrap_or(usize::MAX);

@@ -73,18 +73,12 @@ fn loss(view: &Snapshot, task: &Task) -> Option<Loss> {
     if !task.is_wanted() {
         return None;
     }
-    if task.status.state.is_terminal() {
-        return Some(Loss::Ended);
-    }
-    match task.node.map(|id| view.node(id)) {
-        None => None,
-        Some(None) => Some(Loss::Node),
-        Some(Some(node)) => {
-            let is_lost =
-                node.status.state == NodeState::Down || node.spec.availability == Availability::Drain;
-            is_lost.then_some(Loss::Node)
-        }
-    }
+    let is_lost = task.node.is_some_and(|id| {
+        view.node(id).is_none_or(|node| {
+            node.status.state == NodeState::Down || node.spec.availability == Availability::Drain
+        })
+    });
+    if is_lost { Some(Loss::Node) } else { task.status.state.is_terminal().then_some(Loss::Ended) }
 }
 
 /// Whether another task takes the place of one that has ended or was lost. `slot` is all that the place has seen.
