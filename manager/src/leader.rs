@@ -4,6 +4,7 @@
 //! each commits by itself, so nothing is left half done that the next leader would not find and finish.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use shoal_types::NodeId;
 use shoal_types::protocol::ManagerPeer;
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::nodes::Nodes;
 use crate::clock::{Clock, SystemClock};
 use crate::control::Control;
+use crate::decisions;
 use crate::desk::Desk;
 use crate::dispatcher::{Dispatcher, ManagersView};
 use crate::forward::LeaderPorts;
@@ -19,6 +21,9 @@ use crate::raft::{Group, Leadership};
 use crate::roles::{self, LeaderNodes};
 use crate::settings::LeaderSettings;
 use crate::store::Store;
+
+/// How long to wait before something that has failed is begun anew.
+const PAUSE: Duration = Duration::from_millis(50);
 
 impl ManagersView for Group {
     fn managers(&self) -> Vec<ManagerPeer> {
@@ -65,7 +70,7 @@ async fn lead(desk: &Arc<Desk>, node: NodeId) {
     // What earlier leaders have committed must be applied before anything is decided.
     while let Err(error) = desk.group.read_barrier().await {
         tracing::debug!(%error, "leadership is not confirmed yet");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(PAUSE).await;
     }
     let store: Arc<dyn Store> = Arc::clone(&desk.group) as Arc<dyn Store>;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -87,5 +92,13 @@ async fn lead(desk: &Arc<Desk>, node: NodeId) {
     }));
     let stop = CancellationToken::new();
     let _stop_on_drop = stop.clone().drop_guard();
-    tokio::join!(dispatcher.run(stop), roles::run(Arc::clone(&desk.group), clock));
+    let decide = async {
+        loop {
+            // It ends when this manager cannot write; whether it leads no more is decided above.
+            let error = decisions::run(Arc::clone(&store), Arc::clone(&clock)).await;
+            tracing::debug!(%error, "decisions are begun anew");
+            clock.sleep(PAUSE).await;
+        }
+    };
+    tokio::join!(dispatcher.run(stop), roles::run(Arc::clone(&desk.group), Arc::clone(&clock)), decide);
 }

@@ -17,8 +17,6 @@ use tokio::sync::mpsc;
 
 use crate::api::events::{ClusterEvent, Events};
 use crate::api::logs::{LineStream, Logs, LogsOf};
-use crate::api::services::Services as _;
-use crate::api::tasks::Tasks as _;
 use crate::control;
 use crate::desk::Desk;
 use crate::dispatcher::LogNews;

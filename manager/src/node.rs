@@ -22,9 +22,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::api;
 use crate::api::membership::{Membership, Rotation, SigningAuthority};
+use crate::ca::Credentials;
 use crate::ca::founding::{Founding, found};
 use crate::ca::registrar::Registrar;
-use crate::ca::{Credentials, Lock};
 use crate::clock::SystemClock;
 use crate::control::first_networks;
 use crate::desk::{Desk, OpenDesk};

@@ -4,5 +4,6 @@
 #![cfg(test)]
 
 mod life;
+mod services;
 mod worker;
 mod world;

@@ -232,6 +232,7 @@ impl Dispatcher {
             let peers = self.managers.managers();
             let silent = {
                 let mut sessions = self.lock();
+                sessions.close_broken();
                 if !held_up.is_zero() {
                     sessions.forgive(held_up);
                 }
@@ -282,6 +283,15 @@ impl Sessions {
     fn close(&mut self, node: NodeId) {
         if let Some(session) = self.open.remove(&node) {
             self.awaited.insert(node, session.silent_at);
+        }
+    }
+
+    /// Closes sessions whose nodes read no more, although they may still speak.
+    fn close_broken(&mut self) {
+        let broken: Vec<NodeId> =
+            self.open.iter().filter(|(_, session)| session.is_broken()).map(|(node, _)| *node).collect();
+        for node in broken {
+            self.close(node);
         }
     }
 

@@ -74,6 +74,11 @@ impl Session {
         Ok(())
     }
 
+    /// Whether the node reads no more.
+    pub(super) fn is_broken(&self) -> bool {
+        self.events.is_closed()
+    }
+
     /// Says something without waiting.
     pub(super) fn send(&self, event: &SessionEvent) -> Result<(), Broken> {
         let line = encode_line(event).map_err(|_| Broken)?;
