@@ -54,6 +54,11 @@ impl ApiError {
         Self::new(ErrorKind::Internal, message)
     }
 
+    /// A request that is wrong in itself, but that Docker answers as if the engine had failed.
+    pub fn internal_rule(message: impl Into<String>) -> Self {
+        Self { cause: Cause::Rule, ..Self::internal(message) }
+    }
+
     /// A path that does not exist.
     pub fn page_not_found() -> Self {
         Self::new(ErrorKind::NotFound, PAGE_NOT_FOUND)
@@ -111,7 +116,9 @@ impl From<NodeError> for ApiError {
 
 impl From<ClusterError> for ApiError {
     fn from(error: ClusterError) -> Self {
-        Self::new(error.kind(), error.to_string())
+        // What managers refuse, and a cluster without a leader, are told with 500 too, but nothing of this machine has failed.
+        let cause = if matches!(error, ClusterError::Local { .. }) { Cause::Fault } else { Cause::Rule };
+        Self { cause, ..Self::new(error.kind(), error.to_string()) }
     }
 }
 

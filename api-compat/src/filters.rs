@@ -101,14 +101,16 @@ impl Filters {
 
     /// The filters `label` and `label!`.
     pub(crate) fn labels(&self) -> LabelFilter {
-        let pairs = |name: &str| {
-            let split = |label: &String| match label.split_once('=') {
-                Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
-                None => (label.clone(), None),
-            };
-            self.values.get(name).into_iter().flatten().map(split).collect()
+        LabelFilter { required: self.pairs("label"), excluded: self.pairs("label!") }
+    }
+
+    /// A filter whose values are keys, or keys with values.
+    pub(crate) fn pairs(&self, name: &str) -> Vec<(String, Option<String>)> {
+        let split = |label: &String| match label.split_once('=') {
+            Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+            None => (label.clone(), None),
         };
-        LabelFilter { required: pairs("label"), excluded: pairs("label!") }
+        self.values.get(name).into_iter().flatten().map(split).collect()
     }
 
     /// The filter `until` of a prune: one date, duration before now, or number of seconds.

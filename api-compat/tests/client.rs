@@ -55,7 +55,12 @@ pub(crate) fn api() -> (Api, Arc<Fake>) {
 /// The API in front of this node.
 pub(crate) fn api_of(fake: &Arc<Fake>) -> Api {
     let daemon = DaemonInfo { version: "1.2.3".into(), ..DaemonInfo::default() };
-    Api::new(ApiState { node: fake.node(), cluster: manager::NotAMember::bundle(), builder: Arc::new(builder::Unsupported), daemon })
+    Api::new(ApiState {
+        node: fake.node(),
+        cluster: manager::NotAMember::bundle(),
+        builder: Arc::new(builder::Unsupported),
+        daemon,
+    })
 }
 
 /// Asks without a body.

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod client;
+mod cluster;
 mod containers;
 mod fake;
 mod hijack;
@@ -9,4 +10,5 @@ mod hostile;
 mod nouns;
 mod objects;
 mod operations;
+mod swarm;
 mod transport;

@@ -237,7 +237,7 @@ async fn a_machine_outside_a_cluster_says_so_in_swarms_words() {
         ("GET", "/secrets"),
         ("DELETE", "/configs/x"),
         ("POST", "/configs/create"),
-        ("POST", "/swarm/update"),
+        ("POST", "/swarm/update?version=1"),
         ("GET", "/swarm/unlockkey"),
         ("POST", "/swarm/unlock"),
     ] {

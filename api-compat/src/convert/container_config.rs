@@ -71,7 +71,7 @@ pub(crate) fn health(config: &HealthConfig) -> Result<HealthSpec, ApiError> {
     })
 }
 
-fn health_test(test: &[String]) -> Result<Option<HealthTest>, ApiError> {
+pub(super) fn health_test(test: &[String]) -> Result<Option<HealthTest>, ApiError> {
     let Some((kind, args)) = test.split_first() else { return Ok(None) };
     match kind.as_str() {
         "" if args.is_empty() => Ok(None),
@@ -123,7 +123,7 @@ pub(crate) fn lay_over(config: &mut ContainerConfig, spec: &ContainerSpec) {
     }
 }
 
-fn shown_health(health: &HealthSpec) -> HealthConfig {
+pub(super) fn shown_health(health: &HealthSpec) -> HealthConfig {
     let nanoseconds = |span: Duration| i64::try_from(span.as_nanos()).unwrap_or(i64::MAX);
     HealthConfig {
         test: health.test.as_ref().map(|test| match test {

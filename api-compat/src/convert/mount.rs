@@ -206,8 +206,21 @@ fn propagation(word: &str) -> Option<Propagation> {
     })
 }
 
+/// The word for how mounts travel; empty when nothing was said.
+pub(super) fn propagation_name(propagation: Propagation) -> &'static str {
+    match propagation {
+        Propagation::Default => "",
+        Propagation::Private => "private",
+        Propagation::Rprivate => "rprivate",
+        Propagation::Shared => "shared",
+        Propagation::Rshared => "rshared",
+        Propagation::Slave => "slave",
+        Propagation::Rslave => "rslave",
+    }
+}
+
 /// Reads one of `Mounts`.
-fn mounted(mount: &Mount) -> Result<MountSpec, ApiError> {
+pub(super) fn mounted(mount: &Mount) -> Result<MountSpec, ApiError> {
     let misfit =
         |error: ApiError| error.in_context(&format!("invalid mount config for type {:?}", mount.r#type));
     if mount.target.is_empty() {
@@ -445,13 +458,7 @@ pub(crate) fn shown(mount: &observed::MountPoint) -> MountPoint {
     let is_bind = mount.kind == observed::MountKind::Bind;
     let propagation = match mount.propagation {
         Propagation::Default if is_bind => "rprivate",
-        Propagation::Default => "",
-        Propagation::Private => "private",
-        Propagation::Rprivate => "rprivate",
-        Propagation::Shared => "shared",
-        Propagation::Rshared => "rshared",
-        Propagation::Slave => "slave",
-        Propagation::Rslave => "rslave",
+        other => propagation_name(other),
     };
     let is_tmpfs = mount.kind == observed::MountKind::Tmpfs;
     MountPoint {

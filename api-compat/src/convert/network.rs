@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use node_agent::api::networks::{AddressUse, NetworkView};
+use shoal_types::cluster::network::{AllocatedPool, ClusterNetwork};
 use shoal_types::container::state::EndpointStatus;
 use shoal_types::network::{IpamSpec, Network as Observed, NetworkScope, NetworkSpec, PoolSpec};
 
@@ -99,6 +100,23 @@ pub(crate) fn shown(network: &Observed) -> Network {
         labels: spec.labels.clone(),
         status: None,
     }
+}
+
+/// A network of the cluster as Docker shows it, with the subnets that it was given.
+pub(crate) fn shown_of_cluster(network: &ClusterNetwork) -> Network {
+    let mut spec = network.spec.clone();
+    spec.scope = NetworkScope::Swarm;
+    if let Some(given) = &network.allocation {
+        let pool = |pool: &AllocatedPool| PoolSpec {
+            subnet: Some(pool.subnet),
+            range: pool.range,
+            gateway: Some(pool.gateway),
+            auxiliary: BTreeMap::new(),
+        };
+        spec.ipam.pools = given.pools.iter().map(pool).collect();
+    }
+    let shown = shown(&Observed { id: network.id.clone(), spec, created: network.meta.created });
+    Network { options: super::task::driver_options(network), ..shown }
 }
 
 fn shown_pool(pool: &PoolSpec) -> IpamConfig {

@@ -3,12 +3,13 @@
 //! Start reading at [`version`] and [`info`].
 
 use jiff::Timestamp;
-use manager::api::membership::Standing;
+use manager::api::membership::{Standing, Surroundings};
 use node_agent::api::system::SystemInfo;
+use shoal_types::cluster::settings::Cluster;
 
 use crate::model::Texts;
 use crate::model::system::{
-    AddressPool, Commit, ComponentVersion, FirewallInfo, IndexInfo, PlatformName, PluginsInfo,
+    AddressPool, Commit, ComponentVersion, FirewallInfo, IndexInfo, PeerNode, PlatformName, PluginsInfo,
     RegistryServiceConfig, Runtime, SwarmInfo, SystemInfo as Info, SystemVersion,
 };
 use crate::state::{Component, DaemonInfo};
@@ -72,8 +73,11 @@ const INDEX_SERVER: &str = "https://index.docker.io/v1/";
 /// Its short name.
 const INDEX_NAME: &str = "docker.io";
 
+/// What is said of a cluster with two managers.
+const TWO_MANAGERS: &str = "WARNING: Running Swarm in a two-manager configuration. This configuration provides\n         no fault tolerance, and poses a high risk to lose control over the cluster.\n         Refer to https://docs.docker.com/engine/swarm/admin_guide/ to configure the\n         Swarm for fault-tolerance.";
+
 /// The machine, the daemon's settings and counters, in the newest shape.
-pub(crate) fn info(daemon: &DaemonInfo, info: &SystemInfo, listeners: usize, standing: &Standing) -> Info {
+pub(crate) fn info(daemon: &DaemonInfo, info: &SystemInfo, listeners: usize, view: &ClusterView) -> Info {
     let controllers = info.controllers;
     let (http_proxy, https_proxy, no_proxy) = info.proxies.clone();
     Info {
@@ -127,7 +131,7 @@ pub(crate) fn info(daemon: &DaemonInfo, info: &SystemInfo, listeners: usize, sta
         server_version: daemon.version.clone(),
         runtimes: info.runtimes.iter().map(runtime).collect(),
         default_runtime: info.default_runtime.clone(),
-        swarm: swarm(standing),
+        swarm: swarm(view),
         live_restore_enabled: true,
         init_binary: info.init_binary.clone(),
         runc_commit: Commit { id: daemon.commit.clone(), expected: None },
@@ -175,8 +179,21 @@ fn registries(info: &SystemInfo) -> RegistryServiceConfig {
     }
 }
 
-fn swarm(standing: &Standing) -> SwarmInfo {
-    let (state, node, is_manager, error) = match standing {
+/// What this machine knows of its cluster.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ClusterView {
+    /// What it is in it.
+    pub(crate) standing: Standing,
+    /// Where it and the managers are.
+    pub(crate) surroundings: Surroundings,
+    /// The cluster, if this machine is a manager and the cluster has answered.
+    pub(crate) cluster: Option<Cluster>,
+    /// All nodes and how many of them are managers, likewise.
+    pub(crate) counts: Option<(usize, usize)>,
+}
+
+fn swarm(view: &ClusterView) -> SwarmInfo {
+    let (state, node, is_manager, error) = match &view.standing {
         Standing::Inactive => ("inactive", None, false, ""),
         Standing::Pending => ("pending", None, false, ""),
         Standing::Error(error) => ("error", None, false, error.as_str()),
@@ -184,11 +201,46 @@ fn swarm(standing: &Standing) -> SwarmInfo {
         Standing::Worker(id) => ("active", Some(*id), false, ""),
         Standing::Manager(id) => ("active", Some(*id), true, ""),
     };
+    let peers = view.surroundings.managers.iter();
+    let peers: Vec<PeerNode> = peers
+        .map(|peer| PeerNode { node_id: peer.node.to_string(), addr: peer.address.to_string() })
+        .collect();
+    let (nodes, managers) = view.counts.unwrap_or_default();
     SwarmInfo {
         node_id: node.map(|id| id.to_string()).unwrap_or_default(),
+        node_addr: view.surroundings.address.clone(),
         local_node_state: state.to_owned(),
         control_available: is_manager,
         error: error.to_owned(),
-        ..SwarmInfo::default()
+        remote_managers: Some(peers).filter(|peers| !peers.is_empty()),
+        nodes,
+        managers,
+        cluster: view.cluster.as_ref().map(super::cluster::info),
+        warnings: if managers == 2 { vec![TWO_MANAGERS.to_owned()] } else { Vec::new() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_outside_a_cluster_tells_nothing_of_one() {
+        let shown = serde_json::to_value(swarm(&ClusterView::default())).unwrap();
+        assert_eq!(
+            shown,
+            serde_json::json!({
+                "NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": false, "Error": "",
+                "RemoteManagers": null,
+            })
+        );
+    }
+
+    #[test]
+    fn two_managers_are_warned_of() {
+        let warnings = |managers| {
+            swarm(&ClusterView { counts: Some((5, managers)), ..ClusterView::default() }).warnings.len()
+        };
+        assert_eq!([1, 2, 3].map(warnings), [0, 1, 0]);
     }
 }

@@ -8,6 +8,8 @@
 //! `skip_serializing_if` it is absent; a plain type is its zero. Names of kinds are texts, not enums, so that a value
 //! that is not known is refused in words of our own, or passed on.
 
+pub mod bytes;
+pub mod cluster;
 pub mod container_config;
 pub mod container_create;
 pub mod container_inspect;
@@ -21,8 +23,14 @@ pub mod image;
 pub mod mount;
 pub mod network;
 pub mod network_settings;
+pub mod node;
 pub mod progress;
+pub mod secret;
+pub mod service;
+pub mod service_container;
 pub mod system;
+pub mod task;
+pub mod task_spec;
 pub mod time;
 pub mod volume;
 

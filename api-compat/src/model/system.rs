@@ -4,6 +4,7 @@
 
 use serde::Serialize;
 
+use super::cluster::ClusterInfo;
 use super::{Texts, is_zero};
 
 /// The versions of the daemon and its parts.
@@ -334,6 +335,18 @@ pub struct SwarmInfo {
     pub error: String,
     /// The managers.
     pub remote_managers: Option<Vec<PeerNode>>,
+    /// How many nodes there are; managers know.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub nodes: usize,
+    /// How many of them are managers.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub managers: usize,
+    /// The cluster; managers know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterInfo>,
+    /// What the administrator should know.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// A manager.

@@ -4,7 +4,9 @@
 
 use http::StatusCode;
 use jiff::Timestamp;
+use node_agent::NodeError;
 use node_agent::api::networks::{DisconnectForce, NetworkFilter, NetworkOrigin, NetworkPruneFilter};
+use shoal_types::ErrorKind;
 use shoal_types::network::NetworkScope;
 
 use crate::compat::networks::{self as compat, Told};
@@ -17,6 +19,7 @@ use crate::model::network::{
 };
 use crate::reply::{self, Outcome};
 use crate::route::{Route, delete, get, post};
+use crate::routes::swarm::networks as cluster_networks;
 
 /// What is said of a truth that is none. Networks have words of their own for it.
 const WRONG_DANGLING: &str =
@@ -42,12 +45,12 @@ pub(crate) fn routes() -> Vec<Route> {
             .text("scope", "Only if it is of this scope.")
             .from(31)
             .gives::<Network>(200)
-            .fails(&[400, 404]),
+            .fails(&[400, 404, 503]),
         post("/networks/create", create)
             .about("NetworkCreate", "Makes a network.")
             .takes::<NetworkCreate>()
             .gives::<NetworkCreateResponse>(201)
-            .fails(&[400, 403, 404, 409]),
+            .fails(&[400, 403, 404, 409, 503]),
         post("/networks/{id}/connect", connect)
             .about("NetworkConnect", "Connects a container.")
             .takes::<NetworkConnect>()
@@ -66,7 +69,7 @@ pub(crate) fn routes() -> Vec<Route> {
         delete("/networks/{id}", remove)
             .about("NetworkDelete", "Removes a network without endpoints.")
             .gives_nothing(204)
-            .fails(&[403, 404]),
+            .fails(&[400, 403, 404, 503]),
     ]
 }
 
@@ -87,12 +90,18 @@ async fn list(call: Call) -> Outcome {
         // Both kinds at once are all networks.
         origin: if origin.len() == 1 { origin.first().copied() } else { None },
     };
+    let of_cluster = cluster_networks::listed(&call.shared.state.cluster, &filter).await;
     let networks = call.shared.state.node.networks.list(filter).await?;
-    let shown = networks.iter().map(|network| {
-        let mut shown = convert::network::shown(network);
-        compat::shown(&mut shown, call.version, Told::InList);
-        shown
-    });
+    let known = cluster_networks::ids(&of_cluster);
+    let of_node = networks.iter().filter(|network| !known.contains(network.id.as_str()));
+    let shown = of_cluster
+        .iter()
+        .map(convert::network::shown_of_cluster)
+        .chain(of_node.map(convert::network::shown))
+        .map(|mut shown| {
+            compat::shown(&mut shown, call.version, Told::InList);
+            shown
+        });
     reply::json(&shown.collect::<Vec<Network>>())
 }
 
@@ -108,12 +117,36 @@ async fn inspect(call: Call) -> Outcome {
     if let Some(verbose) = call.query.some_text("verbose") {
         check_bool("verbose", &verbose)?;
     }
-    let view = call.shared.state.node.networks.inspect(call.name()).await?;
+    let name = call.name().to_owned();
+    let missing = || ApiError::from(NodeError::NoSuchNetwork(name.clone()));
     let wanted = call.query.some_text("scope").filter(|_| call.version.is_from(31));
-    if wanted.is_some_and(|wanted| scope(&wanted) != Ok(view.network.spec.scope)) {
-        return Err(node_agent::NodeError::NoSuchNetwork(call.name().to_owned()).into());
-    }
-    let mut shown = convert::network::shown_view(&view);
+    let wanted = wanted.map(|wanted| scope(&wanted).map_err(|_| missing())).transpose()?;
+    let state = &call.shared.state;
+    let of_node = match state.node.networks.inspect(call.name()).await {
+        Ok(view) => Some(view).filter(|view| wanted.is_none_or(|wanted| wanted == view.network.spec.scope)),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(error.into()),
+    };
+    // A name that both know is the node's, unless the client asks for the cluster's.
+    let is_local = of_node.as_ref().is_some_and(|view| view.network.spec.scope == NetworkScope::Local);
+    let of_cluster = if is_local || wanted == Some(NetworkScope::Local) {
+        None
+    } else {
+        cluster_networks::found(&state.cluster, call.name()).await?
+    };
+    let mut shown = match (of_cluster, of_node) {
+        (None, None) => return Err(missing()),
+        (None, Some(view)) => convert::network::shown_view(&view),
+        (Some(network), None) => convert::network::shown_of_cluster(&network),
+        (Some(network), Some(view)) => {
+            let here = convert::network::shown_view(&view);
+            Network {
+                containers: here.containers,
+                status: here.status,
+                ..convert::network::shown_of_cluster(&network)
+            }
+        }
+    };
     compat::shown(&mut shown, call.version, Told::Alone);
     reply::json(&shown)
 }
@@ -132,8 +165,21 @@ async fn create(mut call: Call) -> Outcome {
     let mut body: NetworkCreate = call.json().await?;
     compat::create(&mut body, call.version);
     let spec = convert::network::spec(body)?;
-    let (id, warning) = call.shared.state.node.networks.create(spec).await?;
-    let reply = NetworkCreateResponse { id: id.as_str().to_owned(), warning };
+    let state = &call.shared.state;
+    let (id, warning) = if cluster_networks::is_of_cluster(&spec) {
+        let is_taken = state.node.networks.inspect(&spec.name).await.is_ok_and(|view| {
+            view.network.spec.name == spec.name && view.network.spec.scope == NetworkScope::Local
+        });
+        if is_taken {
+            let message = format!("network with name {} already exists", spec.name);
+            return Err(ApiError::new(ErrorKind::Conflict, message));
+        }
+        (cluster_networks::create(&state.cluster, spec).await?, String::new())
+    } else {
+        let (id, warning) = state.node.networks.create(spec).await?;
+        (id.as_str().to_owned(), warning)
+    };
+    let reply = NetworkCreateResponse { id, warning };
     reply::json_with(StatusCode::CREATED, &reply)
 }
 
@@ -154,15 +200,25 @@ async fn disconnect(mut call: Call) -> Outcome {
 }
 
 async fn remove(call: Call) -> Outcome {
-    call.shared.state.node.networks.remove(call.name()).await?;
+    let state = &call.shared.state;
+    // What the node has of a network of the cluster goes when the cluster says so.
+    let is_local = match state.node.networks.inspect(call.name()).await {
+        Ok(view) => view.network.spec.scope == NetworkScope::Local,
+        Err(_) => false,
+    };
+    match cluster_networks::found(&state.cluster, call.name()).await {
+        Ok(Some(network)) if !is_local => state.cluster.networks.remove(network.id.as_str()).await?,
+        Err(error) if !is_local => return Err(error),
+        _ => state.node.networks.remove(call.name()).await?,
+    }
     Ok(reply::no_content())
 }
 
 async fn prune(call: Call) -> Outcome {
     let filters = Filters::of(&call.query, &["label", "label!", "until"])?;
     let filter = NetworkPruneFilter { labels: filters.labels(), until: filters.until(Timestamp::now())? };
-    let pruned = call.shared.state.node.networks.prune(filter).await?;
-    reply::json(&NetworkPruneResponse {
-        networks_deleted: Some(pruned.removed).filter(|list| !list.is_empty()),
-    })
+    let state = &call.shared.state;
+    let mut removed = cluster_networks::prune(&state.cluster, &filter).await;
+    removed.extend(state.node.networks.prune(filter).await?.removed);
+    reply::json(&NetworkPruneResponse { networks_deleted: Some(removed).filter(|list| !list.is_empty()) })
 }

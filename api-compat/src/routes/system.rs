@@ -2,15 +2,20 @@
 //!
 //! Start reading at [`routes`].
 
+use std::time::Duration;
+
 use futures_util::{StreamExt as _, future};
 use http::header::{CACHE_CONTROL, HeaderName, PRAGMA};
 use http::{HeaderValue, Method, StatusCode};
 use jiff::Timestamp;
+use manager::Cluster;
 use manager::api::membership::Standing;
+use manager::api::nodes::NodeFilter;
 use node_agent::api::events::EventWindow;
 use node_agent::api::system::UsageKinds;
 use registry_client::AuthConfig as RegistryAuth;
 
+use crate::convert::system::ClusterView;
 use crate::convert::{self, disk_usage::Items};
 use crate::error::ApiError;
 use crate::extract::{Call, parse_unix_time};
@@ -24,6 +29,9 @@ use crate::route::{BodyKind, Route, get, head, post};
 use crate::stream::JsonFraming;
 use crate::stream::events::{self, EventFilter};
 use crate::{compat, json};
+
+/// How long the cluster has to say something about itself.
+const CLUSTER_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The operations on the daemon.
 pub(crate) fn routes() -> Vec<Route> {
@@ -91,10 +99,32 @@ async fn info(call: Call) -> Outcome {
     let state = &call.shared.state;
     let info = state.node.system.info().await?;
     let listeners = state.node.events.subscribers();
-    let standing = state.cluster.membership.standing();
-    let mut shown = convert::system::info(&state.daemon, &info, listeners, &standing);
+    let view = cluster_view(&state.cluster).await;
+    let mut shown = convert::system::info(&state.daemon, &info, listeners, &view);
     compat::system::info(&mut shown, call.version);
     reply::json(&shown)
+}
+
+/// What this machine knows of its cluster. A cluster that does not answer at once is left out: it must not hold up `docker info`,
+/// which is how administrators find out.
+async fn cluster_view(cluster: &Cluster) -> ClusterView {
+    let membership = &cluster.membership;
+    let mut view = ClusterView {
+        standing: membership.standing(),
+        surroundings: membership.surroundings(),
+        ..ClusterView::default()
+    };
+    if !matches!(view.standing, Standing::Manager(_)) {
+        return view;
+    }
+    let asking = future::join(membership.inspect(), cluster.nodes.list(NodeFilter::default()));
+    let Ok((inspected, nodes)) = tokio::time::timeout(CLUSTER_PATIENCE, asking).await else { return view };
+    view.cluster = inspected.ok().map(|(cluster, _)| cluster);
+    view.counts = nodes.ok().map(|nodes| {
+        let managers = nodes.iter().filter(|node| node.manager.is_some()).count();
+        (nodes.len(), managers)
+    });
+    view
 }
 
 async fn disk_usage(call: Call) -> Outcome {

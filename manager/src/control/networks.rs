@@ -110,12 +110,8 @@ impl Networks for Control {
 
     async fn inspect(&self, name: &str) -> Result<ClusterNetwork, ClusterError> {
         let view = self.view();
-        let network = self.find_network(&view, name)?;
-        match is_predefined(&network) {
-            // The node's own of that name is meant.
-            true => Err(refuse(ErrorKind::NotFound, format!("network {name} not found"))),
-            false => Ok(ClusterNetwork::clone(&network)),
-        }
+        // Predefined ones too: a client looks for them here before it makes a service that uses the node's own network.
+        self.find_network(&view, name).map(|network| ClusterNetwork::clone(&network))
     }
 
     async fn remove(&self, name: &str) -> Result<(), ClusterError> {
