@@ -52,7 +52,7 @@ enum Shortage {
 
 /// Where was looked last. A new leader begins with none.
 #[derive(Debug, Default)]
-pub struct Allocator {
+pub(crate) struct Allocator {
     addresses: HashMap<NetworkId, IpAddr>,
     ports: HashMap<Protocol, u16>,
     /// Services that could not be given what they need.
@@ -61,7 +61,7 @@ pub struct Allocator {
 
 impl Allocator {
     /// Gives out what is needed: networks that have nothing, `services` (those that have changed), tasks that are new.
-    pub fn allocate(
+    pub(crate) fn allocate(
         &mut self,
         draft: &mut Draft,
         services: impl IntoIterator<Item = ServiceId>,

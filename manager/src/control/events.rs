@@ -25,7 +25,7 @@ impl Events for Control {
 }
 
 /// Everything that happens to a store from now on, until it is closed.
-pub fn events(store: Arc<dyn Store>) -> BoxStream<'static, ClusterEvent> {
+pub(crate) fn events(store: Arc<dyn Store>) -> BoxStream<'static, ClusterEvent> {
     let (seen, changed) = (store.snapshot(), store.changed());
     let state = (store, seen, changed, VecDeque::new());
     stream::unfold(state, |(store, mut seen, mut changed, mut waiting)| async move {
@@ -47,7 +47,7 @@ fn between(before: &Snapshot, after: &Snapshot) -> Vec<ClusterEvent> {
     let Some(keys) = after.changed_since(before.index()) else { return Vec::new() };
     let mut told = BTreeSet::new();
     keys.filter(|key| event_kind(key.kind()).is_some() && told.insert((*key).clone()))
-        .filter_map(|key| event(key, before.get(key), after.get(key)))
+        .filter_map(|key| event(key, before.get(key).as_ref(), after.get(key).as_ref()))
         .collect()
 }
 
@@ -62,22 +62,22 @@ fn event_kind(kind: ObjectKind) -> Option<ClusterEventKind> {
     }
 }
 
-fn event(key: &Key, before: Option<Object>, after: Option<Object>) -> Option<ClusterEvent> {
+fn event(key: &Key, before: Option<&Object>, after: Option<&Object>) -> Option<ClusterEvent> {
     let kind = event_kind(key.kind())?;
-    let action = match (&before, &after) {
+    let action = match (before, after) {
         (None, Some(_)) => ClusterAction::Create,
         (Some(_), Some(_)) => ClusterAction::Update,
         (Some(_), None) => ClusterAction::Remove,
         (None, None) => return None,
     };
-    let newest = after.as_ref().or(before.as_ref())?;
+    let newest = after.or(before)?;
     let time = match action {
         ClusterAction::Remove => Timestamp::now(),
         ClusterAction::Create | ClusterAction::Update => newest.meta().updated,
     };
     let mut attributes = BTreeMap::from([("name".to_owned(), name_of(newest))]);
     if action == ClusterAction::Update {
-        match (&before, &after) {
+        match (before, after) {
             (Some(Object::Service(before)), Some(Object::Service(after))) => {
                 service_changes(before, after, &mut attributes);
             }

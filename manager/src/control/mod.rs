@@ -14,6 +14,8 @@ mod nodes;
 mod refusal;
 mod services;
 mod tasks;
+#[cfg(test)]
+mod tests;
 mod validate;
 
 use std::fmt;

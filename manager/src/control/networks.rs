@@ -20,7 +20,7 @@ use crate::error::ClusterError;
 use crate::store::{Key, ObjectKind, Snapshot};
 
 /// Marks networks that exist on every node by themselves, so that services can name them.
-pub const PREDEFINED_LABEL: &str = "com.docker.swarm.predefined";
+const PREDEFINED_LABEL: &str = "com.docker.swarm.predefined";
 /// Marks networks that the cluster has made for itself.
 const INTERNAL_LABEL: &str = "com.docker.swarm.internal";
 /// Name of the network over which published ports are reached on every node.

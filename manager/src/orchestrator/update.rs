@@ -59,17 +59,22 @@ pub(super) fn advance(
     deadline: &mut Deadline,
 ) -> Result<(), Conflict> {
     let state = service.update.as_ref().map(|update| update.state);
-    if matches!(state, Some(UpdateState::Paused | UpdateState::RollbackPaused)) {
-        return Ok(());
-    }
     let direction = match state {
-        Some(UpdateState::RollbackStarted | UpdateState::RollbackCompleted) => Direction::Back,
-        _ => Direction::Forward,
+        Some(UpdateState::RollbackStarted | UpdateState::RollbackCompleted | UpdateState::RollbackPaused) => {
+            Direction::Back
+        }
+        Some(UpdateState::Updating | UpdateState::Completed | UpdateState::Paused) | None => {
+            Direction::Forward
+        }
     };
     let policy = policy(service, direction);
     let progress = survey(draft, service, slots, &policy);
     for slot in &progress.overlapping {
         keep_newest(draft, service, slot)?;
+    }
+    // A pause begins nothing; what had begun is brought to its end above.
+    if matches!(state, Some(UpdateState::Paused | UpdateState::RollbackPaused)) {
+        return Ok(());
     }
     let is_open = matches!(state, Some(UpdateState::Updating | UpdateState::RollbackStarted));
     if is_open && let Some(failed) = too_many_failures(&progress, &policy) {

@@ -14,6 +14,10 @@ use shoal_types::{ErrorKind, NodeId, ServiceId, TaskId};
 use super::object::{Key, Object, ObjectKind};
 
 /// One change of the store.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "lists of reports are short-lived, and a box each would cost more than it saves"
+)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
