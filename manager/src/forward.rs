@@ -179,6 +179,7 @@ macro_rules! ports {
         /// A request of the front end on its way to the leader.
         #[derive(Debug, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
+        #[expect(clippy::large_enum_variant, reason = "it lives as long as one call and is never collected")]
         pub(crate) enum Request {
             $($(
                 #[doc = concat!("`", stringify!($port), "::", stringify!($method), "`.")]

@@ -26,7 +26,6 @@ const BACKDATE: Duration = Duration::from_secs(3600);
 /// An authority that can sign.
 #[derive(Debug)]
 pub(crate) struct Authority {
-    certificate: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -59,12 +58,7 @@ impl Authority {
     pub(crate) fn from_pem(certificate: &str, key: &str) -> Result<Self, ClusterError> {
         let key = KeyPair::from_pem(key).map_err(failed)?;
         let issuer = Issuer::from_ca_cert_pem(certificate, key).map_err(failed)?;
-        Ok(Self { certificate: certificate.to_owned(), issuer })
-    }
-
-    /// Its certificate, PEM.
-    pub(crate) fn certificate(&self) -> &str {
-        &self.certificate
+        Ok(Self { issuer })
     }
 
     /// Signs a node's request, whatever names it contains: only its key is taken over, after its proof of possession.
@@ -82,19 +76,6 @@ impl Authority {
         })?;
         request.params = node_params(subject, life)?;
         let certificate = request.signed_by(&self.issuer).map_err(failed)?;
-        Ok(certificate.pem())
-    }
-
-    /// Certifies another authority's key under this one's, so that nodes that trust only this one accept what the other issues.
-    pub(crate) fn cross_sign(&self, other: &str, other_key: &str) -> Result<String, ClusterError> {
-        let key = KeyPair::from_pem(other_key).map_err(failed)?;
-        let mut params = CertificateParams::default();
-        params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, authority_name(other)?);
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        set_validity(&mut params, AUTHORITY_LIFE);
-        let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?;
         Ok(certificate.pem())
     }
 }
@@ -145,13 +126,6 @@ fn set_validity(params: &mut CertificateParams, life: Duration) {
     let now = Duration::from_secs(u64::try_from(Timestamp::now().as_second()).unwrap_or(0));
     params.not_before = epoch + now.saturating_sub(BACKDATE);
     params.not_after = epoch + now + life;
-}
-
-fn authority_name(pem: &str) -> Result<String, ClusterError> {
-    let (_, parsed) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).map_err(failed)?;
-    let certificate = parsed.parse_x509().map_err(failed)?;
-    let name = certificate.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
-    Ok(name.unwrap_or(AUTHORITY_NAME).to_owned())
 }
 
 fn failed(source: impl ToString) -> ClusterError {

@@ -7,7 +7,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use shoal_types::cluster::node::NodeRole;
 use shoal_types::{ClusterId, NodeId};
-use x509_parser::prelude::{FromDer as _, X509Certificate, X509Name};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::error::ClusterError;
 
@@ -78,17 +78,6 @@ pub(crate) fn subject_and_key(pem: &str) -> Result<(Vec<u8>, Vec<u8>), ClusterEr
     let (_, certificate) =
         X509Certificate::from_der(&der).map_err(|_| wrong("it is no X.509 certificate"))?;
     Ok((certificate.subject().as_raw().to_vec(), certificate.public_key().raw.to_vec()))
-}
-
-/// The distinguished name of whoever issued the first certificate of a PEM text, in DER.
-pub(crate) fn issuer_name(pem: &str) -> Result<Vec<u8>, ClusterError> {
-    let wrong = |reason: &str| ClusterError::local("reading a certificate", reason);
-    let der =
-        CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|_| wrong("it is no PEM certificate"))?;
-    let (_, certificate) =
-        X509Certificate::from_der(&der).map_err(|_| wrong("it is no X.509 certificate"))?;
-    let issuer: &X509Name<'_> = certificate.issuer();
-    Ok(issuer.as_raw().to_vec())
 }
 
 fn name_part<'a>(part: Option<&'a x509_parser::x509::AttributeTypeAndValue<'a>>) -> Option<&'a str> {

@@ -346,12 +346,12 @@ mod tests {
     use super::*;
 
     fn issued(role: NodeRole) -> Issued {
-        let (certificate, key) = Authority::generate().unwrap();
-        let authority = Authority::from_pem(&certificate, &key).unwrap();
+        let (trust_root, key) = Authority::generate().unwrap();
+        let authority = Authority::from_pem(&trust_root, &key).unwrap();
         let (key, request) = generate_request().unwrap();
         let subject = Subject { node: NodeId::random(), role, cluster: ClusterId::random() };
         let certificate = authority.issue(&request, subject, Duration::from_secs(7200)).unwrap();
-        Issued { certificate, key, trust_root: authority.certificate().to_owned() }
+        Issued { certificate, key, trust_root }
     }
 
     #[tokio::test]

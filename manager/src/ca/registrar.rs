@@ -166,20 +166,13 @@ fn issue(
     let (cluster, authority) = snapshot.cluster().zip(snapshot.authority()).ok_or(ClusterError::NoLeader)?;
     let subject = Subject { node, role, cluster: cluster.id };
     let life: Duration = cluster.spec.certificate_life;
-    let (certificate, key) = match &authority.successor {
-        Some(successor) => (&successor.certificate, &successor.key),
-        None => (&authority.certificate, &authority.key),
-    };
-    if key.is_empty() {
+    if authority.key.is_empty() {
         return Err(ClusterError::NotImplemented(
             "certificates of an authority outside the cluster cannot be asked for yet",
         ));
     }
-    let mut issued = Authority::from_pem(certificate, key)?.issue(request, subject, life)?;
-    if let Some(successor) = &authority.successor {
-        // Whoever trusts only the present authority accepts the new one by this link.
-        issued.push_str(&successor.cross_signed);
-    }
+    let authority = Authority::from_pem(&authority.certificate, &authority.key)?;
+    let issued = authority.issue(request, subject, life)?;
     Ok(Certified { certificate: issued, trust_root: cluster.trust_root.clone() })
 }
 

@@ -13,8 +13,6 @@ mod batch;
 mod logs;
 mod serve;
 mod session;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};

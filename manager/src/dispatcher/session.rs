@@ -87,24 +87,15 @@ impl Session {
 
     fn message(&self, node: &Node, snapshot: &Snapshot, peers: &[ManagerPeer]) -> SessionMessage {
         let cluster = snapshot.cluster();
-        let successor = snapshot.authority().and_then(|authority| authority.successor.as_ref());
         let trust_root = cluster.map(|cluster| cluster.trust_root.clone()).unwrap_or_default();
-        // A node that has no certificate of the authority to come yet is asked to renew.
-        let renew = successor.is_some_and(|successor| {
-            let issuer = node.description.as_ref().map(|described| &described.tls.issuer_public_key);
-            issuer
-                != crate::ca::certificate::subject_and_key(&successor.certificate)
-                    .ok()
-                    .as_ref()
-                    .map(|(_, key)| key)
-        });
         SessionMessage {
             id: self.id.clone(),
             node: node.clone(),
             role: node.role,
             managers: peers.to_vec(),
             trust_root,
-            renew,
+            // The authority cannot be exchanged yet.
+            renew: false,
             heartbeat: cluster.map(|cluster| cluster.spec.heartbeat).unwrap_or_default(),
         }
     }

@@ -163,7 +163,7 @@ impl Group {
         use openraft::storage::{RaftLogReader as _, RaftLogStorage as _};
         let storage = |source: types::StorageError| ClusterError::local("the manager's database", source);
         let applied = machine.shown().state().applied;
-        let first = applied.or(log.purged()).map_or(0, |log_id| log_id.index.saturating_add(1));
+        let first = applied.or_else(|| log.purged()).map_or(0, |log_id| log_id.index.saturating_add(1));
         let rest = log.try_get_log_entries(first..).await.map_err(storage)?;
         let vote = log.read_vote().await.map_err(storage)?.unwrap_or_default();
         machine.apply_entries(rest)?;

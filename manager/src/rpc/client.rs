@@ -120,11 +120,6 @@ impl RpcClient {
         read(reply.into_body()).await
     }
 
-    /// Forgets the connection to `to`.
-    pub(crate) fn forget(&self, to: SocketAddr) {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).remove(&to);
-    }
-
     async fn send(&self, to: SocketAddr, path: &str, body: Body) -> Result<Response<Incoming>, ClusterError> {
         let mut requests = self.connect(to).await?;
         let request = Request::builder()
@@ -208,6 +203,7 @@ async fn read<A: DeserializeOwned>(body: Incoming) -> Result<A, ClusterError> {
         .map_err(|source| ClusterError::Unreachable(format!("the answer is not understood: {source}")))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it stands where an error is handed over, as in map_err")]
 fn unreachable(to: SocketAddr, source: impl ToString) -> ClusterError {
     ClusterError::Unreachable(format!("{to}: {}", source.to_string()))
 }

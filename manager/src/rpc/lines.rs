@@ -70,6 +70,7 @@ pub(crate) fn encode_line<T: serde::Serialize>(value: &T) -> Result<Bytes, Clust
     Ok(line.into())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it stands where an error is handed over, as in map_err")]
 fn broken(source: impl ToString) -> ClusterError {
     ClusterError::Unreachable(format!("the stream is broken: {}", source.to_string()))
 }

@@ -45,7 +45,7 @@ impl Service for Echo {
 }
 
 struct World {
-    authority: Authority,
+    authority: Root,
     cluster: ClusterId,
     _dir: tempfile::TempDir,
     listener: Listener,
@@ -55,7 +55,7 @@ struct World {
 impl World {
     async fn new() -> Self {
         let (certificate, key) = Authority::generate().unwrap();
-        let authority = Authority::from_pem(&certificate, &key).unwrap();
+        let authority = Root::from_pem(&certificate, &key);
         let dir = tempfile::tempdir().unwrap();
         let cluster = ClusterId::random();
         let manager = credentials(&authority, dir.path(), cluster, NodeRole::Manager);
@@ -66,16 +66,24 @@ impl World {
     }
 }
 
-fn credentials(
-    authority: &Authority,
-    dir: &std::path::Path,
-    cluster: ClusterId,
-    role: NodeRole,
-) -> Arc<Credentials> {
+/// An authority and its certificate.
+struct Root {
+    authority: Authority,
+    certificate: String,
+}
+
+impl Root {
+    fn from_pem(certificate: &str, key: &str) -> Self {
+        let authority = Authority::from_pem(certificate, key).unwrap();
+        Self { authority, certificate: certificate.to_owned() }
+    }
+}
+
+fn credentials(root: &Root, dir: &std::path::Path, cluster: ClusterId, role: NodeRole) -> Arc<Credentials> {
     let (key, request) = generate_request().unwrap();
     let subject = Subject { node: NodeId::random(), role, cluster };
-    let certificate = authority.issue(&request, subject, Duration::from_secs(7200)).unwrap();
-    let issued = Issued { certificate, key, trust_root: authority.certificate().to_owned() };
+    let certificate = root.authority.issue(&request, subject, Duration::from_secs(7200)).unwrap();
+    let issued = Issued { certificate, key, trust_root: root.certificate.clone() };
     Credentials::create(&dir.join(subject.node.to_string()), issued).unwrap()
 }
 
@@ -86,7 +94,7 @@ async fn a_node_is_known_by_its_certificate_and_nobody_by_none() {
     let client = RpcClient::new(CallAs::Node(Arc::clone(&worker)));
     let who: Option<NodeId> = client.call(world.address, "/who", &(), LIMIT).await.unwrap();
     assert_eq!(who, Some(worker.node_id()));
-    let anybody = tls::anonymous_client(world.authority.certificate()).unwrap();
+    let anybody = tls::anonymous_client(&world.authority.certificate).unwrap();
     let client = RpcClient::new(CallAs::Anybody(anybody));
     let who: Option<NodeId> = client.call(world.address, "/who", &(), LIMIT).await.unwrap();
     assert_eq!(who, None);
@@ -97,14 +105,14 @@ async fn a_node_is_known_by_its_certificate_and_nobody_by_none() {
 async fn neither_side_believes_another_authority() {
     let world = World::new().await;
     let (certificate, key) = Authority::generate().unwrap();
-    let other = Authority::from_pem(&certificate, &key).unwrap();
+    let other = Root::from_pem(&certificate, &key);
     // Trusts the other authority and is certified by it.
     let stranger = credentials(&other, world._dir.path(), world.cluster, NodeRole::Manager);
     let client = RpcClient::new(CallAs::Node(Arc::clone(&stranger)));
     let refused = client.call::<_, Option<NodeId>>(world.address, "/who", &(), LIMIT).await;
     assert!(matches!(refused, Err(ClusterError::Unreachable(_))), "{refused:?}");
     // Trusts the right one but is certified by the other.
-    stranger.trust(world.authority.certificate().to_owned()).await.unwrap();
+    stranger.trust(world.authority.certificate.clone()).await.unwrap();
     let refused = client.call::<_, Option<NodeId>>(world.address, "/who", &(), LIMIT).await;
     assert!(matches!(refused, Err(ClusterError::Unreachable(_))), "{refused:?}");
     world.listener.stop().await;

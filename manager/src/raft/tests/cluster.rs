@@ -26,6 +26,7 @@ type Cuts = Arc<Mutex<HashSet<(NodeId, NodeId)>>>;
 
 struct World {
     authority: Authority,
+    trust_root: String,
     cluster: ClusterId,
     dir: tempfile::TempDir,
     cuts: Cuts,
@@ -65,6 +66,7 @@ impl World {
         let (certificate, key) = Authority::generate().unwrap();
         Self {
             authority: Authority::from_pem(&certificate, &key).unwrap(),
+            trust_root: certificate,
             cluster: ClusterId::random(),
             dir: tempfile::tempdir().unwrap(),
             cuts: Cuts::default(),
@@ -76,7 +78,7 @@ impl World {
         let (key, request) = generate_request().unwrap();
         let subject = Subject { node: NodeId::random(), role: NodeRole::Manager, cluster: self.cluster };
         let certificate = self.authority.issue(&request, subject, Duration::from_secs(7200)).unwrap();
-        let issued = Issued { certificate, key, trust_root: self.authority.certificate().to_owned() };
+        let issued = Issued { certificate, key, trust_root: self.trust_root.clone() };
         Credentials::create(&self.dir.path().join(subject.node.to_string()), issued).unwrap()
     }
 
