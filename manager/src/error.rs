@@ -103,7 +103,10 @@ impl From<Conflict> for ClusterError {
 
 impl ClusterError {
     /// A failure of this manager's own files, database or keys.
-    #[expect(clippy::needless_pass_by_value, reason = "it stands where an error is handed over, as in map_err")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "it stands where an error is handed over, as in map_err"
+    )]
     pub(crate) fn local(context: impl Into<String>, reason: impl ToString) -> Self {
         Self::Local { context: context.into(), reason: reason.to_string() }
     }

@@ -45,7 +45,10 @@ const MAX_WAITING: usize = 256;
 pub(crate) struct DiskError(Arc<str>);
 
 impl DiskError {
-    #[expect(clippy::needless_pass_by_value, reason = "it stands where an error is handed over, as in map_err")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "it stands where an error is handed over, as in map_err"
+    )]
     pub(super) fn new(source: impl ToString) -> Self {
         Self(source.to_string().into())
     }
