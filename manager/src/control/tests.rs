@@ -64,7 +64,7 @@ fn published(port: u16, mode: PublishMode) -> PublishedServicePort {
 }
 
 /// What a refusal says, and of which kind it is.
-fn refusal<T: std::fmt::Debug>(result: Result<T, ClusterError>) -> (ErrorKind, String) {
+fn refusal<T: fmt::Debug>(result: Result<T, ClusterError>) -> (ErrorKind, String) {
     let error = result.unwrap_err();
     (error.kind(), error.to_string())
 }
@@ -224,7 +224,8 @@ async fn name_and_mode_of_a_service_stay() {
     let (_, control) = control();
     Services::create(&control, spec("web"), None).await.unwrap();
     let service = Services::inspect(&control, "web").await.unwrap();
-    let cases: [(fn(&mut ServiceSpec), &str); 2] = [
+    type Change = fn(&mut ServiceSpec);
+    let cases: [(Change, &str); 2] = [
         (|spec| spec.name = "other".to_owned(), "renaming services is not supported"),
         (|spec| spec.mode = ServiceMode::Global, "service mode change is not allowed"),
     ];

@@ -15,6 +15,8 @@ mod replicated;
 mod restart;
 mod slots;
 mod task;
+#[cfg(test)]
+mod tests;
 mod update;
 
 use std::sync::Arc;

@@ -7,6 +7,7 @@
 mod agents;
 mod chaos;
 mod check;
+mod scale;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
