@@ -118,16 +118,19 @@ impl Desk {
             self.check_node(&call)?;
             return self.group.serve(call).await.unwrap_or_else(|| Err(unknown_path()));
         }
-        let node = self.check_manager(&call)?;
         if call.path == paths::RAFT_JOIN {
+            // Only the leader knows for sure who is a manager: a follower may not have heard of a promotion yet.
+            self.check_node(&call)?;
+            self.check_leading()?;
+            let node = self.check_manager(&call)?;
             let caller = call.peer.address.ip();
             let JoinGroup { id, mut address } = call.json().await?;
             if address.ip().is_unspecified() {
                 address.set_ip(caller);
             }
-            self.check_leading()?;
             return self.group.serve_join(Member { node, address }, id).await;
         }
+        self.check_manager(&call)?;
         self.group.serve(call).await.unwrap_or_else(|| Err(unknown_path()))
     }
 }

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use manager::ClusterError;
 use manager::api::membership::Rotation;
+use manager::api::nodes::RemoveForce;
 use manager::ca::Credentials;
 use manager::node::{ManagerFate, ManagerNode};
 use shoal_types::cluster::node::NodeRole;
 use shoal_types::cluster::settings::ClusterSpec;
 
-use crate::world::{LIMIT, World, eventually, tokens};
+use crate::world::{LIMIT, World, eventually, ports, tokens};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_begins_with_tokens_and_survives_a_restart() {
@@ -133,7 +134,7 @@ async fn one_of_many_goes_on_alone_when_forced_with_the_same_cluster() {
     let one = world.init("one").await;
     let two = world.join("two", &one).await;
     let before = two.inspect().await.unwrap();
-    let address = two.address();
+    let (lost, address) = (one.node_id().to_string(), two.address());
     one.stop().await;
     two.stop().await;
     drop(two);
@@ -142,6 +143,12 @@ async fn one_of_many_goes_on_alone_when_forced_with_the_same_cluster() {
     let two = ManagerNode::force_new_cluster(config, credentials).await.unwrap();
     assert_eq!(two.inspect().await.unwrap(), before);
     assert_eq!(two.managers().len(), 1);
+    let nodes = ports(&two).nodes;
+    eventually("the lost manager can be removed", || async {
+        nodes.remove(&lost, RemoveForce::No).await.is_ok()
+    })
+    .await;
+    assert!(nodes.inspect(&lost).await.is_err());
     two.stop().await;
 }
 

@@ -50,7 +50,9 @@ impl Nodes for Control {
     async fn remove(&self, name: &str, force: RemoveForce) -> Result<(), ClusterError> {
         let mut draft = self.draft();
         let node = self.find_node(draft.view(), name)?;
-        if node.spec.role == NodeRole::Manager || node.manager.is_some() {
+        // A manager that is down and that the group has forgotten (a new one was forced) can never be demoted.
+        let may_join_yet = node.spec.role == NodeRole::Manager && node.status.state == NodeState::Ready;
+        if node.manager.is_some() || may_join_yet {
             return Err(Code::FailedPrecondition.refuse(format_args!(
                 "node {} is a cluster manager and is a member of the raft cluster. It must be demoted to worker before \
                  removal",
