@@ -90,6 +90,11 @@ async fn live(
     stop.cancel();
     background.close();
     connections.close();
+    // First of all: other nodes shall not wait for one that goes.
+    tokio::select! {
+        () = engine.close_membership() => {}
+        () = impatience(&mut signals) => tracing::warn!("forcing shutdown"),
+    }
     let farewell = async {
         tokio::join!(engine.close(), connections.wait(), background.wait());
     };
@@ -215,6 +220,8 @@ async fn remove_everything(config: &Config) -> Result<(), StartError> {
     engine.remove_everything().await?;
     engine.close().await;
     drop(engine);
+    let files = parts::swarm::task_files(config);
+    node_agent::worker::clear_files(&files).map_err(|source| removed(&files, source))?;
     for path in [config.exec_root.as_path(), config.data_root.as_path()] {
         directories::remove(path).map_err(|source| removed(path, source))?;
     }

@@ -42,8 +42,9 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::identity;
 use crate::listen::{ListenError, Listener};
+use crate::membership::{MembershipParts, SwarmMembership};
 use crate::parts::{
-    containers::engine_config, networks::network_config, registries::registry_config, reload, system,
+    containers::engine_config, networks::network_config, registries::registry_config, reload, swarm, system,
 };
 use crate::pidfile::PidfileError;
 use crate::stacks;
@@ -95,6 +96,8 @@ pub(crate) struct Engine {
     networks: NetworkStore,
     system: NodeSystem,
     events: EventLog,
+    /// The swarm part; `None` when the engine was opened only to be taken away.
+    membership: Option<SwarmMembership>,
     /// Listeners that anybody may use who reaches them.
     open: Vec<String>,
     confinement: Confinement,
@@ -135,7 +138,7 @@ impl Engine {
             tokio::task::spawn_blocking(move || NetworkStore::open(store, events, wanted)).await??
         };
         let seams = Seams {
-            store,
+            store: store.clone(),
             events: events.clone(),
             shims: Arc::new(
                 ProcessShims::new(ShimProgram::own_executable()).with_descriptor_limit(descriptors),
@@ -177,13 +180,32 @@ impl Engine {
             system: Arc::new(system.clone()),
             events: Arc::new(events.clone()),
         };
+        let membership = match policies {
+            Policies::Follow => {
+                let settings = swarm::membership_settings(config);
+                Some(SwarmMembership::open(MembershipParts { node: node.clone(), store, settings }).await)
+            }
+            Policies::LeaveAlone => None,
+        };
+        let cluster = membership.as_ref().map_or_else(NotAMember::bundle, SwarmMembership::cluster);
         let api = Api::new(ApiState {
             node,
-            cluster: NotAMember::bundle(),
+            cluster,
             builder: Arc::new(builder::Unsupported),
             daemon: daemon_info(config),
         });
-        Ok(Self { identity, containers, images, networks, system, events, open, confinement, api })
+        Ok(Self {
+            identity,
+            containers,
+            images,
+            networks,
+            system,
+            events,
+            membership,
+            open,
+            confinement,
+            api,
+        })
     }
 
     /// What answers requests.
@@ -249,6 +271,13 @@ impl Engine {
             first_failure.get_or_insert(error);
         }
         first_failure.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Ends this machine's part in a cluster for now; tasks go on. Takes some seconds when leadership is handed over.
+    pub(crate) async fn close_membership(&self) {
+        if let Some(membership) = &self.membership {
+            membership.stop().await;
+        }
     }
 
     /// Ends the engine's tasks, and the helper process when it has nothing to do. Containers go on.

@@ -12,6 +12,7 @@ mod identity;
 mod init;
 mod limits;
 mod listen;
+mod membership;
 mod memory;
 mod parts;
 mod pidfile;

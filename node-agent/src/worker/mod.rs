@@ -37,7 +37,7 @@ mod tests;
 mod values;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use shoal_types::cluster::service::GenericResource;
@@ -63,6 +63,11 @@ use values::NodeFacts;
 /// How many containers of tasks are made or started at once: enough to hide waiting, few enough to leave the machine to those
 /// that run.
 const PARALLEL_STARTS: usize = 16;
+
+/// Takes the secrets and configs of all tasks away, below `directory`: no worker may run. Blocks.
+pub fn clear_files(directory: &Path) -> std::io::Result<()> {
+    owner::clear_orphaned_files(directory, &[])
+}
 
 /// What a worker is made of.
 pub struct WorkerParts {

@@ -209,7 +209,8 @@ impl Owner {
     }
 }
 
-fn clear_orphaned_files(root: &std::path::Path, known: &[String]) -> std::io::Result<()> {
+/// Takes away the files of tasks that are not known. Blocks.
+pub(super) fn clear_orphaned_files(root: &std::path::Path, known: &[String]) -> std::io::Result<()> {
     let entries = match std::fs::read_dir(root) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         entries => entries?,

@@ -10,6 +10,7 @@ mod options;
 #[cfg(test)]
 mod reference;
 mod settings;
+mod swarm;
 mod typed;
 
 use std::ffi::OsString;

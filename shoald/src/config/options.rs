@@ -102,7 +102,7 @@ impl OptionSpec {
 }
 
 const NO_CONTAINERD: &str = "there is no containerd; shoald runs containers itself";
-const LATER_CLUSTER: &str = "taken into account when the node joins a swarm";
+const LATER_CLUSTER: &str = "networks that span nodes are not supported yet";
 const NO_RT: &str = "real-time scheduling of the parent cgroup is not set up";
 
 use Kind::{Bool, Int, Json, List, Pairs, Text};
@@ -191,8 +191,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     same("network-diagnostic-port", Int, "Accepted for compatibility").ignored("there is no diagnostic port"),
     keyed("no-proxy", "no-proxy", Text, "Hosts to reach without a proxy"),
     same("no-new-privileges", Bool, "Set no-new-privileges for containers that do not say otherwise"),
-    keyed("node-generic-resource", "node-generic-resources", List, "Resource that services may ask for")
-        .ignored(LATER_CLUSTER),
+    keyed("node-generic-resource", "node-generic-resources", List, "Resource that services may ask for"),
     same("nri-opts", Json, "Accepted for compatibility").reloads().ignored("there is no NRI"),
     same("pidfile", Text, "File with the daemon's process id (default /run/shoal.pid)").short('p'),
     same("raw-logs", Bool, "Log without colours"),
@@ -206,8 +205,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     same("shutdown-timeout", Int, "Seconds that a shutdown may take (default 15)").reloads(),
     same("storage-driver", Text, "overlayfs (or overlay2, which means the same here)").short('s'),
     keyed("storage-opt", "storage-opts", List, "Option of the storage driver"),
-    same("swarm-default-advertise-addr", Text, "Address that other nodes of a swarm use")
-        .ignored(LATER_CLUSTER),
+    same("swarm-default-advertise-addr", Text, "Address that other nodes of a swarm use"),
     same("tls", Bool, "Serve TCP with TLS"),
     same("tlscacert", Text, "CA certificate that clients' certificates are checked against"),
     same("tlscert", Text, "The daemon's certificate"),

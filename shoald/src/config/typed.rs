@@ -12,6 +12,7 @@ use serde_json::Value;
 use shoal_types::container::resources::Ulimit;
 use shoal_types::container::security::{CgroupMode, IpcMode, SeccompChoice};
 
+use super::swarm::{SwarmSettings, swarm_settings};
 use super::{ConfigError, Settings};
 
 /// The whole configuration.
@@ -55,6 +56,8 @@ pub(crate) struct Config {
     pub(crate) network: NetworkSettings,
     /// Registries.
     pub(crate) registries: RegistrySettings,
+    /// This machine as a node of a cluster.
+    pub(crate) swarm: SwarmSettings,
     /// What all of this was made of.
     settings: Settings,
     /// What was set although it means nothing here, with the reason.
@@ -266,6 +269,7 @@ impl Config {
             containers: container_defaults(settings)?,
             network: network_settings(settings)?,
             registries: registry_settings(settings)?,
+            swarm: swarm_settings(settings)?,
             ignored: settings.ignored(),
             settings: settings.clone(),
         })

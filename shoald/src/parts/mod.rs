@@ -6,4 +6,5 @@ pub(crate) mod containers;
 pub(crate) mod networks;
 pub(crate) mod registries;
 pub(crate) mod reload;
+pub(crate) mod swarm;
 pub(crate) mod system;

@@ -1,0 +1,26 @@
+//! Settings of the swarm part.
+//!
+//! Start reading at [`membership_settings`].
+
+use std::path::PathBuf;
+
+use crate::config::Config;
+use crate::membership::MembershipSettings;
+
+/// What the configuration says to the swarm part.
+pub(crate) fn membership_settings(config: &Config) -> MembershipSettings {
+    MembershipSettings {
+        directory: config.data_root.join("swarm"),
+        files: task_files(config),
+        default_advertise: config.swarm.default_advertise.clone(),
+        generic: config.swarm.generic.clone(),
+        engine_version: crate::VERSION.to_owned(),
+        // Inspecting a task's container shows what can be told from what the engine made of it.
+        describe: |_| String::new(),
+    }
+}
+
+/// Directory for secrets and configs of tasks.
+pub(crate) fn task_files(config: &Config) -> PathBuf {
+    config.exec_root.join("tasks")
+}
