@@ -269,3 +269,53 @@ async fn settle(changed: &mut tokio::sync::watch::Receiver<u64>, clock: &dyn Clo
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::services::Services;
+    use crate::clock::SystemClock;
+    use crate::control::{Control, first_networks};
+    use crate::fixtures::{EPOCH, cluster, node, service};
+    use crate::store::{MemoryStore, Object};
+
+    #[tokio::test]
+    async fn tasks_of_a_service_that_is_created_are_given_to_nodes() {
+        let mut objects: Vec<Object> = vec![cluster().into(), node(1).into(), node(2).into()];
+        objects.extend(first_networks(EPOCH).into_iter().map(Object::from));
+        let store = Arc::new(MemoryStore::new(Snapshot::from_objects(1, objects)));
+        let control = Control::new(store.clone(), Arc::new(SystemClock), NodeId::from_u128(1));
+        let leader = tokio::spawn(run(store.clone(), Arc::new(SystemClock)));
+        let mut changed = store.changed();
+        let id = control.create(service(1, 4).spec, None).await.unwrap();
+        let are_assigned = |store: &Snapshot| {
+            store.tasks_of(id).filter(|task| task.status.state == TaskState::Assigned).count() == 4
+        };
+        let assigned = async {
+            while !are_assigned(&store.snapshot()) {
+                changed.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), assigned).await.unwrap();
+        assert!(store.snapshot().tasks_of(id).all(|task| task.desired == TaskState::Running));
+        leader.abort();
+    }
+
+    #[test]
+    fn a_large_service_is_made_in_pieces() {
+        let objects: Vec<Object> = vec![cluster().into(), node(1).into(), service(1, 1200).into()];
+        let store = MemoryStore::new(Snapshot::from_objects(1, objects));
+        let mut decisions = Decisions::default();
+        loop {
+            let changes = decisions.step(&store.snapshot(), EPOCH).unwrap();
+            if changes.is_empty() {
+                break;
+            }
+            assert!(changes.len() <= MOST_CHANGES + 1, "{}", changes.len());
+            store.commit_now(&changes).unwrap();
+        }
+        let n_assigned =
+            store.snapshot().tasks().filter(|task| task.status.state == TaskState::Assigned).count();
+        assert_eq!(n_assigned, 1200);
+    }
+}

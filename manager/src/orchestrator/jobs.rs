@@ -12,6 +12,7 @@ use shoal_types::cluster::task_state::TaskState;
 use super::global::{Coverage, coverage};
 use super::slots::all;
 use super::task::{Start, TaskMaker};
+use crate::scheduler::MOST_CHANGES;
 use crate::scheduler::constraint::parse_all;
 use crate::store::{Conflict, Draft};
 
@@ -38,7 +39,7 @@ pub(super) fn run_replicated(
     let n_new = max_concurrent.saturating_sub(n_running).min(total.saturating_sub(n_used));
     let mut maker = TaskMaker::new(service);
     let free = (0..).map(TaskPlace::Slot).filter(|place| !used.contains(place));
-    for place in free.take(usize::try_from(n_new).unwrap_or(usize::MAX)) {
+    for place in free.take(usize::try_from(n_new).unwrap_or(usize::MAX).min(MOST_CHANGES)) {
         maker.make(draft, place, Start::AfterPredecessors)?;
     }
     Ok(())

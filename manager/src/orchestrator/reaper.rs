@@ -7,7 +7,7 @@ use std::time::Duration;
 use shoal_types::ServiceId;
 use shoal_types::cluster::node::NodeState;
 use shoal_types::cluster::service::{Service, UpdateState};
-use shoal_types::cluster::task::Task;
+use shoal_types::cluster::task::{Task, TaskPlace};
 use shoal_types::cluster::task_state::TaskState;
 
 use super::slots::all;
@@ -37,6 +37,9 @@ pub(super) fn trim_history(draft: &mut Draft, service: &Service) -> Result<(), C
             // Attempts are counted from history.
             _ => i64::try_from(attempts).unwrap_or(i64::MAX).saturating_add(1),
         };
+        // Nobody comes back to the place of a node that is gone.
+        let is_deserted = matches!(newest.place, TaskPlace::Node(node) if draft.view().node(node).is_none());
+        let limit = if is_deserted { 0 } else { limit };
         let Ok(limit) = usize::try_from(limit) else { continue };
         let history: Vec<&std::sync::Arc<Task>> = tasks
             .iter()

@@ -11,6 +11,7 @@ use shoal_types::cluster::task_state::TaskState;
 use super::Slot;
 use super::slots::Slots;
 use super::task::{Start, TaskMaker};
+use crate::scheduler::MOST_CHANGES;
 use crate::store::{Conflict, Draft};
 
 /// Makes and ends tasks until the service has `replicas` places. Returns the places that an update looks at.
@@ -28,7 +29,8 @@ pub(super) fn scale(
         let mut maker = TaskMaker::new(service);
         let free = (1..).map(TaskPlace::Slot).filter(|place| !kept.contains_key(place));
         let n_missing = usize::try_from(replicas.saturating_sub(n_kept)).unwrap_or(usize::MAX);
-        for place in free.take(n_missing) {
+        // The rest follows in the next pass, which this one's changes bring about.
+        for place in free.take(n_missing.min(MOST_CHANGES)) {
             maker.make(draft, place, Start::AfterPredecessors)?;
         }
     } else if replicas < n_kept {

@@ -38,14 +38,12 @@ pub(super) fn claim(
             GenericResource::Discrete(amount) => {
                 let free: Vec<&str> = names.filter(|name| !is_taken(name, &claims)).collect();
                 if free.is_empty() {
-                    let total: u64 = has
-                        .iter()
-                        .filter(|(other, _)| other == kind)
-                        .map(|(_, resource)| match resource {
+                    let amounts =
+                        has.iter().filter(|(other, _)| other == kind).map(|(_, resource)| match resource {
                             GenericResource::Discrete(amount) => *amount,
                             GenericResource::Named(_) => 0,
-                        })
-                        .sum();
+                        });
+                    let total = amounts.fold(0_u64, u64::saturating_add);
                     let taken = load.generic.get(kind).map_or(0, |(amount, _)| *amount);
                     if total.saturating_sub(taken) < *amount {
                         return None;
