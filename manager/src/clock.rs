@@ -29,6 +29,7 @@ impl Clock for SystemClock {
     }
 
     async fn sleep(&self, duration: Duration) {
+        // Passing time is what is asked for.
         tokio::time::sleep(duration).await;
     }
 }

@@ -155,6 +155,7 @@ impl Forwarder {
         };
         let is_worth_it = is_harmless && begun.elapsed() < LEADER_LIMIT;
         if is_worth_it {
+            // An election tells nobody when it will have ended.
             tokio::time::sleep(PAUSE).await;
         }
         is_worth_it

@@ -70,6 +70,7 @@ async fn lead(desk: &Arc<Desk>, node: NodeId) {
     // What earlier leaders have committed must be applied before anything is decided.
     while let Err(error) = desk.group.read_barrier().await {
         tracing::debug!(%error, "leadership is not confirmed yet");
+        // A majority may answer at any time, and nothing tells when.
         tokio::time::sleep(PAUSE).await;
     }
     let store: Arc<dyn Store> = Arc::clone(&desk.group) as Arc<dyn Store>;

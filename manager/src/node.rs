@@ -380,12 +380,14 @@ async fn announce(
             }
             Err(error) => {
                 tracing::info!(%error, "the managers' group does not take this member yet");
+                // The managers do not tell when they would take this member.
                 tokio::time::sleep(PAUSE).await;
             }
         }
     }
     let is_voter = || group.members().iter().any(|status| status.id == group.id() && status.is_voter);
     while !is_voter() {
+        // What raft shows of its members has no signal that names one of them.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())

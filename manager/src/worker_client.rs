@@ -288,6 +288,7 @@ async fn keep_renewed(way: Arc<Way>) {
         let due = way.credentials.renewal_due();
         // Both may be dropped: when renewal is due is drawn anew for another certificate.
         tokio::select! {
+            // When renewal is due is a time.
             () = tokio::time::sleep(due) => {}
             changed = generation.changed() => {
                 if changed.is_err() { return }
@@ -297,6 +298,7 @@ async fn keep_renewed(way: Arc<Way>) {
         let mut pause = RENEWAL_PAUSE.0;
         while let Err(error) = way.renew().await {
             tracing::warn!(%error, "the node's certificate could not be renewed yet");
+            // Managers do not tell when they will be there again.
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(RENEWAL_PAUSE.1);
         }

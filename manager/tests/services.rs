@@ -24,6 +24,7 @@ use crate::world::{LIMIT, World, eventually, ports, request};
 async fn act(worker: WorkerClient, hostname: &'static str) {
     loop {
         let Ok(mut session) = worker.open_session(request(hostname)).await else {
+            // An election tells nobody when it will have ended.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
@@ -69,6 +70,7 @@ async fn act(worker: WorkerClient, hostname: &'static str) {
 
 async fn beat(session: SessionHandle) {
     while let Ok(next) = session.heartbeat().await {
+        // The leader says when the next beat is due.
         tokio::time::sleep(next).await;
     }
 }

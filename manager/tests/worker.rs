@@ -63,6 +63,7 @@ async fn a_worker_finds_the_leader_through_a_follower_and_the_next_after_it_has_
     let again = loop {
         match worker.open_session(request("host")).await {
             Ok(session) => break session,
+            // An election tells nobody when it will have ended.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     };

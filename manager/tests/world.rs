@@ -128,6 +128,7 @@ pub(crate) async fn told(
 pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
     let waited = tokio::time::timeout(LIMIT, async {
         while !holds().await {
+            // What is waited for is asked for from outside, and has no signal.
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
     });

@@ -72,6 +72,7 @@ impl Batch {
         let mut queue = self.queue.lock().await;
         while let Some((mut changes, first)) = queue.recv().await {
             let mut waiting = vec![first];
+            // What the first waits for is others, who may not come.
             tokio::time::sleep(GATHER).await;
             while changes.len() < MAX_CHANGES
                 && let Ok((more, another)) = queue.try_recv()

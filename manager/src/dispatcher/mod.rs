@@ -199,6 +199,7 @@ impl Dispatcher {
             if changed.changed().await.is_err() {
                 return;
             }
+            // What is waited for are further changes, which may not come.
             tokio::time::sleep(GATHER).await;
             changed.mark_unchanged();
             let now = self.store.snapshot();
@@ -222,6 +223,7 @@ impl Dispatcher {
     async fn watch(&self) {
         let mut looked = Instant::now();
         loop {
+            // Silence is the absence of anything that could be waited for.
             tokio::time::sleep(WATCH).await;
             let now = Instant::now();
             // Whoever was not run himself cannot say that others were silent.

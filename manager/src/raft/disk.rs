@@ -152,6 +152,7 @@ impl Disk {
             // Reads and the writer hold it for the time of one transaction.
             while let Err(shared) = Arc::try_unwrap(database).map(drop) {
                 database = shared;
+                // A read ends by itself and tells nobody.
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             return flushed;

@@ -68,6 +68,7 @@ pub(super) async fn run(group: Arc<Group>) {
     loop {
         // Both may be dropped: nothing has happened yet.
         tokio::select! {
+            // Silence is the absence of anything that could be waited for.
             () = tokio::time::sleep(STEP) => {}
             () = group.stop.cancelled() => return,
         }

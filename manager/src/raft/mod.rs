@@ -373,6 +373,7 @@ async fn watch_leadership(group: Arc<Group>) {
         // All may be dropped: the state is read anew each time.
         tokio::select! {
             changed = metrics.changed() => if changed.is_err() { return },
+            // What members have answered is looked at anew when nothing else changes.
             () = tokio::time::sleep(HEARTBEAT) => {}
             () = group.stop.cancelled() => return,
         }

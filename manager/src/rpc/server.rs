@@ -154,6 +154,7 @@ impl Listener {
                     }
                     Err(source) => {
                         warn!(error = %source, "cannot accept a connection of a node");
+                        // Whatever is exhausted is freed by somebody else, who tells nobody.
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                 }

@@ -162,6 +162,7 @@ fn create(service: u128) -> Vec<Change> {
 async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let waited = tokio::time::timeout(LIMIT, async {
         while !holds() {
+            // What is waited for is looked at from outside, and has no signal.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
@@ -184,6 +185,7 @@ async fn commit(members: &[MemberNode], service: u128) -> usize {
         let leader = wait_for_leader(members).await;
         match members[leader].group.commit(create(service)).await {
             Ok(_) | Err(ClusterError::Conflict(_)) => return leader,
+            // An election tells nobody when it will have ended.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
