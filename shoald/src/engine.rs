@@ -33,7 +33,7 @@ use node_agent::runtime::apparmor::{self, Confinement, LoadError};
 use node_agent::shim_client::{ProcessShims, ShimProgram};
 use node_agent::store::{Store, StoreError};
 use node_agent::system::{Counted, NodeSystem};
-use node_agent::volumes::VolumeStore;
+use node_agent::volumes::{ImageMounts, VolumeStore};
 use rustix::process::Rlimit;
 use shoal_types::Platform;
 use tokio_util::sync::CancellationToken;
@@ -145,7 +145,11 @@ impl Engine {
             ),
             images: Arc::new(images.clone()),
             networks: Arc::new(networks.clone()),
-            volumes: Arc::new(volumes.clone()),
+            volumes: Arc::new(ImageMounts::new(
+                Arc::new(volumes.clone()),
+                Arc::new(images.clone()),
+                config.exec_root.join("image-mounts"),
+            )),
             mounter: Arc::new(KernelMounts),
         };
         let containers = Containers::new(seams, engine_config(config), host(config, confinement));

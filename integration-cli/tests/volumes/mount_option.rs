@@ -1,5 +1,6 @@
 //! `--mount`, the explicit form.
 
+use integration_cli::condition::eventually;
 use integration_cli::{Test, cases};
 use serde_json::json;
 
@@ -13,6 +14,8 @@ cases![
     mounts_are_echoed_and_shown,
     a_subpath_of_a_volume_may_be_mounted,
     an_image_may_be_mounted,
+    a_part_of_an_image_may_be_mounted,
+    a_mounted_image_is_held_and_outlives_its_removal,
     create_mountpoint_makes_the_source,
 ];
 
@@ -113,6 +116,54 @@ fn an_image_may_be_mounted(t: &Test) {
     t.newer_than_reference(1, 48, "mounts of type image");
     let shown = t.run("--mount type=image,src=busybox,dst=/image busybox sh -c 'cat /image/etc/group | wc -l; touch /image/x'");
     assert!(shown.stdout.starts_with('6') && shown.stderr.contains("Read-only"), "{shown:?}");
+}
+
+fn a_part_of_an_image_may_be_mounted(t: &Test) {
+    t.newer_than_reference(1, 48, "mounts of type image");
+    let mount = |part: &str| format!("--mount type=image,src=busybox,dst=/part,image-subpath={part}");
+    assert_eq!(t.run(&format!("{} busybox sh -c 'ls /part | grep -c group'", mount("etc"))).ok(), "1");
+    assert_eq!(
+        t.run(&format!("{} busybox head -n 1 /part", mount("etc/passwd"))).ok(),
+        "root:x:0:0:root:/root:/bin/sh"
+    );
+    t.run(&format!("{} busybox true", mount("not-there"))).fails_saying(125, "no such file or directory");
+    t.run("--mount type=image,src=busybox,dst=/part,image-subpath=../x busybox true")
+        .fails_saying(125, "subpath");
+    let missing = t.run("--mount type=image,src=no/such:image,dst=/x busybox true");
+    assert!(missing.stderr.contains("No such image: no/such:image"), "{missing:?}");
+}
+
+fn a_mounted_image_is_held_and_outlives_its_removal(t: &Test) {
+    t.newer_than_reference(1, 48, "mounts of type image");
+    let image = t.name("mounted");
+    t.docker_with_input(&format!("import - {image}:1"), &archive_of("kept", b"kept\n")).ok();
+    let container = t.start(&format!(
+        "--mount type=image,src={image}:1,dst=/image busybox sh -c 'cat /image/kept; exec park'"
+    ));
+    let shown = t.inspect(&container);
+    assert_eq!(shown["Mounts"][0]["Type"], "image");
+    assert_eq!(shown["Mounts"][0]["Name"], format!("{image}:1"));
+    assert_eq!(shown["Mounts"][0]["RW"], false);
+    let id = t.docker(&format!("image inspect -f '{{{{.Id}}}}' {image}:1")).ok();
+    t.docker(&format!("rmi {image}:1")).fails_saying(1, "is using its referenced image");
+    t.docker(&format!("rmi -f {id}")).fails_saying(1, "cannot be forced");
+    t.docker(&format!("stop -t 1 {container}")).ok();
+    assert_eq!(t.docker(&format!("cp {container}:/image/kept -")).stdout.matches("kept").count(), 2);
+    t.docker(&format!("rmi -f {id}")).ok();
+    t.docker(&format!("start {container}")).ok();
+    eventually("the second run has read the image", || (t.logs(&container) == "kept\nkept").then_some(()));
+    t.docker(&format!("rm -f {container}")).ok();
+}
+
+/// A tar with one small file.
+fn archive_of(name: &str, content: &[u8]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(u64::try_from(content.len()).unwrap());
+    header.set_mode(0o644);
+    header.set_cksum();
+    archive.append_data(&mut header, name, content).unwrap();
+    archive.into_inner().unwrap()
 }
 
 fn create_mountpoint_makes_the_source(t: &Test) {

@@ -92,6 +92,7 @@ impl Shared {
         let (rootfs, batch) =
             self.seams.images.create_rootfs(id, image.as_ref(), &spec.storage_options, Batch::new()).await?;
         made.rootfs = Step::Taken;
+        let batch = self.pin_images(id, &mounts, batch).await?;
         crash_point("creation: writable layer made");
         self.furnish(id, &spec, &rootfs, &mounts).await?;
         made.directory = Step::Taken;
@@ -227,6 +228,21 @@ impl Shared {
         let resolved = self.seams.volumes.resolve(id, wishes).await?;
         made.mounts = resolved.iter().map(|mount| mount.point.clone()).collect();
         Ok(resolved)
+    }
+
+    /// Keeps the layers of mounted images, like those below the root file system.
+    async fn pin_images(
+        &self,
+        id: ContainerId,
+        mounts: &[ResolvedMount],
+        mut batch: Batch,
+    ) -> Result<Batch, NodeError> {
+        for (place, mount) in mounts.iter().enumerate() {
+            if let Some(chain) = mount.point.image.as_ref().and_then(|image| image.chain) {
+                batch = self.seams.images.pin(id, place, chain, batch).await?;
+            }
+        }
+        Ok(batch)
     }
 
     fn lend(&self, name: &str, access: MountAccess) -> Result<Lent, NodeError> {

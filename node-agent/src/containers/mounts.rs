@@ -164,6 +164,7 @@ mod tests {
                 anonymous: false,
                 subpath: String::new(),
                 spec_index: Some(3),
+                image: None,
             };
             ResolvedMount { point, spec: Some(spec), fill: Fill::Never }
         });

@@ -334,7 +334,21 @@ pub trait ContainerImages: Send + Sync + fmt::Debug {
     /// Where the root file system is. Directories may have moved since the daemon was last started.
     async fn rootfs(&self, container: ContainerId) -> Result<Rootfs, NodeError>;
 
-    /// Removes the writable layer and adds the deletion of its record to the batch; succeeds when there is none.
+    /// Keeps the layers of a mounted image as long as the container has its writable layer, even if the image is
+    /// removed meanwhile; adds the record of that to the batch. `place` is the mount's among those of the container.
+    async fn pin(
+        &self,
+        container: ContainerId,
+        place: usize,
+        chain: ChainId,
+        batch: Batch,
+    ) -> Result<Batch, NodeError>;
+
+    /// The directories of a mounted image's layers, topmost first. As with [`rootfs`](Self::rootfs), they may have moved.
+    async fn layers(&self, chain: ChainId) -> Result<Vec<PathBuf>, NodeError>;
+
+    /// Removes the writable layer and what was pinned with it, and adds the deletion of their records to the batch;
+    /// succeeds when there is none.
     async fn remove_rootfs(&self, container: ContainerId, batch: Batch) -> Result<Batch, NodeError>;
 
     /// How large the writable layer and the whole are.
@@ -373,17 +387,26 @@ pub struct ResolvedImage {
     pub lease: Option<Arc<dyn fmt::Debug + Send + Sync>>,
 }
 
-/// How a container uses its image.
+/// How a container uses images.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageHold {
+    /// The image that its root file system stands on.
+    pub root: Option<HeldImage>,
+    /// The images that it mounts.
+    pub mounted: Vec<HeldImage>,
+    /// Whether the container runs.
+    pub hold: Hold,
+}
+
+/// An image that a container uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldImage {
     /// The image.
     pub image: ImageId,
     /// The manifest of its platform.
     pub manifest: Option<Digest>,
     /// What the user called it.
     pub name: String,
-    /// Whether the container runs.
-    pub hold: Hold,
 }
 
 /// What a root file system is made of: an overlay's directories on the host.

@@ -24,7 +24,7 @@ use super::host::Host;
 use super::index::Index;
 use super::lifecycle::{Now, Rules};
 use super::links::Links;
-use super::ports::{Hold, HostMount, ImageHold, JoinedNetwork, Seams};
+use super::ports::{HeldImage, Hold, HostMount, ImageHold, JoinedNetwork, Seams};
 use super::record::{ContainerRecord, MountRecord};
 use super::signal;
 use super::slot::Slot;
@@ -234,7 +234,6 @@ impl Shared {
 
     /// Tells images what a container uses.
     pub(crate) fn hold_image(&self, core: &Core) {
-        let Some(image) = core.record.image_id else { return };
         let has_processes = match core.life.condition().state {
             ContainerState::Running(_) | ContainerState::Paused(_) | ContainerState::Restarting { .. } => {
                 Hold::Uses
@@ -244,12 +243,17 @@ impl Shared {
             | ContainerState::Removing { .. }
             | ContainerState::Dead { .. } => Hold::Refers,
         };
-        let hold = ImageHold {
+        let root = core.record.image_id.map(|image| HeldImage {
             image,
             manifest: core.record.image_manifest.as_ref().map(|manifest| manifest.digest),
             name: core.record.spec.image.clone(),
-            hold: has_processes,
-        };
+        });
+        let mounted = core.record.mounts.iter().filter_map(|mount| {
+            let image = mount.point.image.as_ref()?;
+            let name = mount.point.name.clone();
+            Some(HeldImage { image: image.id, manifest: Some(image.manifest), name })
+        });
+        let hold = ImageHold { root, mounted: mounted.collect(), hold: has_processes };
         self.seams.images.hold(core.id, hold);
     }
 

@@ -66,7 +66,7 @@ use self::garbage::GarbageRecord;
 use self::record::{NameRecord, TargetRecord};
 pub use self::resolve::Resolved;
 use self::tree::ImageTree;
-pub use self::usage::{ContainerUse, ImageUse, Lease};
+pub use self::usage::{ContainerUse, ImageUse, Lease, UsedPart};
 use crate::api::images::LayerPhase;
 use crate::content::ContentStore;
 use crate::error::{ErrorChain, NodeError};

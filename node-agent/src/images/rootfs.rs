@@ -3,6 +3,7 @@
 //! Start reading at the implementation of [`ContainerImages`]. Nothing here mounts anything.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -11,10 +12,10 @@ use shoal_types::{ChainId, ContainerId, ImageId, Platform};
 use super::catalog::Target;
 use super::garbage::GarbageRecord;
 use super::refs;
-use super::usage::{ContainerUse, ImageUse};
+use super::usage::{ContainerUse, ImageUse, UsedPart};
 use super::{ImageStore, Shared};
 use crate::api::containers::RootSizes;
-use crate::containers::ports::{ContainerImages, Hold, ImageHold, ResolvedImage, Rootfs};
+use crate::containers::ports::{ContainerImages, HeldImage, Hold, ImageHold, ResolvedImage, Rootfs};
 use crate::error::{ErrorChain, NodeError};
 use crate::layers::{LayerError, Purpose, SnapshotKey, SnapshotName, Stack};
 use crate::store::Batch;
@@ -76,8 +77,33 @@ impl ContainerImages for ImageStore {
         Ok(rootfs(self.shared.snapshots.stack(&SnapshotKey::container(&container))?))
     }
 
+    async fn pin(
+        &self,
+        container: ContainerId,
+        place: usize,
+        chain: ChainId,
+        batch: Batch,
+    ) -> Result<Batch, NodeError> {
+        let prepare = move |shared: &Shared| {
+            let key = SnapshotKey::mount(&container, place);
+            match shared.snapshots.prepare(&key, Some(chain), Purpose::Layer) {
+                Err(LayerError::Exists(_)) => Ok(Batch::new()),
+                other => Ok(other?.1),
+            }
+        };
+        Ok(batch.and(self.shared.block("keep the layers of a mounted image", prepare).await?))
+    }
+
+    async fn layers(&self, chain: ChainId) -> Result<Vec<PathBuf>, NodeError> {
+        Ok(self.shared.snapshots.lowers(Some(chain))?)
+    }
+
     async fn remove_rootfs(&self, container: ContainerId, batch: Batch) -> Result<Batch, NodeError> {
-        Ok(batch.and(self.shared.remove_active(SnapshotKey::container(&container)).await?))
+        let mut batch = batch.and(self.shared.remove_active(SnapshotKey::container(&container)).await?);
+        for key in self.shared.pins(&container) {
+            batch = batch.and(self.shared.remove_active(key).await?);
+        }
+        Ok(batch)
     }
 
     async fn rootfs_sizes(&self, container: ContainerId) -> Result<RootSizes, NodeError> {
@@ -97,11 +123,16 @@ impl ContainerImages for ImageStore {
             Hold::Refers => ContainerUse::Stopped,
             Hold::Uses => ContainerUse::Running,
         };
-        let manifest = hold.manifest.unwrap_or(hold.image.0);
-        self.use_by(
-            container,
-            vec![ImageUse { image: hold.image, manifest, name: hold.name, container: state }],
-        );
+        let used = |held: HeldImage, part| ImageUse {
+            image: held.image,
+            manifest: held.manifest.unwrap_or(held.image.0),
+            name: held.name,
+            container: state,
+            part,
+        };
+        let root = hold.root.map(|held| used(held, UsedPart::Root));
+        let mounted = hold.mounted.into_iter().map(|held| used(held, UsedPart::Mount));
+        self.use_by(container, root.into_iter().chain(mounted).collect());
     }
 
     fn release(&self, container: ContainerId) {
@@ -116,11 +147,10 @@ impl ContainerImages for ImageStore {
     }
 
     async fn retain_rootfs(&self, containers: &[ContainerId]) {
-        let kept: BTreeSet<SnapshotName> =
-            containers.iter().map(|id| SnapshotName::Active(SnapshotKey::container(id))).collect();
+        let kept: BTreeSet<&ContainerId> = containers.iter().collect();
         for (name, _) in self.shared.snapshots.list() {
             let SnapshotName::Active(key) = &name else { continue };
-            if kept.contains(&name) || key.as_str().parse::<ContainerId>().is_err() {
+            if !key.is_of(|owner| !kept.contains(owner)) {
                 continue;
             }
             let removed = async {
@@ -164,6 +194,16 @@ impl Shared {
             .filter(|(id, target)| **id == found.id || has_more_layers(target) || is_made_from(id))
             .map(|(id, _)| *id)
             .collect()
+    }
+
+    /// What keeps the layers of the images that a container mounts.
+    fn pins(&self, container: &ContainerId) -> Vec<SnapshotKey> {
+        let own = SnapshotKey::container(container);
+        let keys = self.snapshots.list().into_iter().filter_map(|(name, _)| match name {
+            SnapshotName::Active(key) => Some(key),
+            SnapshotName::Committed(_) => None,
+        });
+        keys.filter(|key| *key != own && key.is_of(|owner| owner == container)).collect()
     }
 
     /// The layers below a snapshot, topmost first.

@@ -23,6 +23,17 @@ pub struct ImageUse {
     pub name: String,
     /// Whether it stands in the way of a forced removal too.
     pub container: ContainerUse,
+    /// What the container has of it.
+    pub part: UsedPart,
+}
+
+/// What a container has of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UsedPart {
+    /// Its root file system stands on it.
+    Root,
+    /// It is mounted somewhere in it.
+    Mount,
 }
 
 /// What the container is doing.
@@ -54,7 +65,8 @@ impl Users {
 
     /// The containers that run a manifest.
     pub(super) fn of_manifest(&self, manifest: &Digest) -> Vec<ContainerId> {
-        let runs = |uses: &&Vec<ImageUse>| uses.first().is_some_and(|first| first.manifest == *manifest);
+        let is_root = |used: &ImageUse| used.part == UsedPart::Root && used.manifest == *manifest;
+        let runs = |uses: &&Vec<ImageUse>| uses.iter().any(is_root);
         self.lock().iter().filter(|(_, uses)| runs(uses)).map(|(container, _)| *container).collect()
     }
 

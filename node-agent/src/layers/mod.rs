@@ -109,6 +109,9 @@ pub trait Snapshotter: Send + Sync + fmt::Debug {
     fn sync(&self) -> Result<Batch, LayerError>;
 }
 
+/// What stands between a container's id and the number of one of its mounts in a key.
+const MOUNT_MARK: &str = "-mount-";
+
 /// The name of an active snapshot, chosen by its owner: a container's id, or the name of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SnapshotKey(String);
@@ -117,6 +120,17 @@ impl SnapshotKey {
     /// The writable layer of a container.
     pub fn container(id: &ContainerId) -> Self {
         Self(id.to_string())
+    }
+
+    /// What keeps the layers of an image that a container mounts.
+    pub fn mount(id: &ContainerId, place: usize) -> Self {
+        Self(format!("{id}{MOUNT_MARK}{place}"))
+    }
+
+    /// Whether it belongs to a container for which `test` holds.
+    pub fn is_of(&self, test: impl Fn(&ContainerId) -> bool) -> bool {
+        let owner = self.0.split_once(MOUNT_MARK).map_or(self.0.as_str(), |(owner, _)| owner);
+        owner.parse().is_ok_and(|owner| test(&owner))
     }
 
     /// A job's own name. It must not have the form of a digest; jobs put their kind in front.

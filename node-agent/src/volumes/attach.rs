@@ -177,6 +177,7 @@ impl VolumeStore {
             anonymous: false,
             subpath: String::new(),
             spec_index,
+            image: None,
         };
         let mut fill = Fill::Never;
         match &spec.source {
@@ -205,7 +206,7 @@ impl VolumeStore {
             }
             MountSource::Tmpfs { .. } => point.kind = MountKind::Tmpfs,
             MountSource::Image { .. } => {
-                return Err(NodeError::not_implemented("mounts of type image are not supported yet"));
+                return Err(not_a_volume(&spec.destination));
             }
             MountSource::VolumesFrom { container } => {
                 return Err(NodeError::failed(
@@ -239,9 +240,7 @@ impl VolumeStore {
                     }
                 }
             }
-            MountKind::Image => {
-                return Err(NodeError::not_implemented("mounts of type image are not supported yet"));
-            }
+            MountKind::Image => return Err(not_a_volume(&point.destination)),
         };
         Ok(Some(HostMount { destination: point.destination.clone(), source, access: point.access }))
     }
@@ -258,14 +257,16 @@ impl VolumeStore {
         }
         let target = self.subpath_target(container, &point.destination);
         let (wanted, bound) = (point.subpath.clone(), target.clone());
-        run_blocking(move || subpath::bind(&root, &wanted, &bound)).await?.map_err(|source| {
-            NodeError::Refused {
-                kind: ErrorKind::InvalidArgument,
-                message: format!("cannot access path {}: {source}", point.subpath),
-            }
-        })?;
+        run_blocking(move || subpath::bind(&root, &wanted, &bound))
+            .await?
+            .map_err(|source| subpath::unreachable(&point.subpath, &source))?;
         Ok(target)
     }
+}
+
+/// Images are mounted by [`super::ImageMounts`], through which everybody comes here.
+fn not_a_volume(destination: &str) -> NodeError {
+    NodeError::failed("mount a volume", format!("{destination} is the content of an image"))
 }
 
 fn volume_spec(source: &MountSource) -> VolumeSpec {

@@ -2,7 +2,7 @@
 //!
 //! Start reading at [`VolumeStore`], the only owner of the volume table. `local.rs` is the built-in driver, `names.rs`
 //! the rules for names, `port.rs` the node's port, `attach.rs` what
-//! containers need of it, `subpath.rs` parts of volumes. A container *refers* to a volume from its creation to its removal, and
+//! containers need of it, `images.rs` the content of images in front of that, `subpath.rs` parts of volumes. A container *refers* to a volume from its creation to its removal, and
 //! *uses* it while it runs. Binds and tmpfs are no volumes and are not known here.
 //!
 //! After a crash: the table says which volumes exist; references are rebuilt from the containers' records by
@@ -10,6 +10,7 @@
 //! [`VolumeStore::sweep`], records are written after the directory is there.
 
 mod attach;
+mod images;
 mod local;
 mod names;
 mod port;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use shoal_types::volume::{Volume, VolumeSpec};
 use shoal_types::{ContainerId, ErrorKind};
 
+pub use self::images::ImageMounts;
 use self::local::LocalDriver;
 pub use self::local::LocalDriverError;
 use crate::api::events::EventKind;

@@ -11,6 +11,8 @@ use std::path::Path;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::mount::UnmountFlags;
 
+use crate::error::NodeError;
+
 /// Binds `subpath` of `root` at `target`. Repeating it replaces what was bound before.
 pub(super) fn bind(root: &Path, subpath: &str, target: &Path) -> io::Result<()> {
     let directory =
@@ -28,6 +30,13 @@ pub(super) fn bind(root: &Path, subpath: &str, target: &Path) -> io::Result<()> 
     }
     let source = format!("/proc/self/fd/{}", found.as_raw_fd());
     Ok(rustix::mount::mount_bind(source.as_str(), target)?)
+}
+
+/// Why a part cannot be bound, in words of the kernel that clients know.
+pub(super) fn unreachable(part: &str, source: &io::Error) -> NodeError {
+    let reason =
+        source.raw_os_error().map_or_else(|| source.to_string(), |code| node_runtime::errno_text(code));
+    NodeError::invalid(format!("cannot access path {part}: {reason}"))
 }
 
 /// Ends a binding; succeeds when there is none.

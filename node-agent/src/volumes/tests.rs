@@ -112,6 +112,7 @@ async fn an_anonymous_volume_goes_with_a_creation_that_was_cut_short_and_stays_w
         anonymous: true,
         subpath: String::new(),
         spec_index: None,
+        image: None,
     };
     assert!(bench.volumes.release(made, &[point], OfVolumes::Keep).await.is_empty());
     let cut_short = ContainerId::random();

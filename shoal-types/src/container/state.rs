@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::networking::PortSpec;
+use crate::digest::{ChainId, Digest, ImageId};
 use crate::error_kind::ErrorKind;
 use crate::ids::{EndpointId, NetworkId};
 
@@ -180,6 +181,21 @@ pub struct MountPoint {
     /// Index into the spec's mounts, for what only the spec knows (tmpfs options, bind recursion). `None` for
     /// what came from another container or an image's declaration.
     pub spec_index: Option<usize>,
+    /// What is shown of an image; only of [`MountKind::Image`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<MountedImage>,
+}
+
+/// The content that a mount of an image shows, decided when the container is made: the name may move on to another
+/// image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountedImage {
+    /// The image.
+    pub id: ImageId,
+    /// The manifest of the chosen platform.
+    pub manifest: Digest,
+    /// Its stack of layers; `None` without layers.
+    pub chain: Option<ChainId>,
 }
 
 /// The kinds of mount that Docker shows.

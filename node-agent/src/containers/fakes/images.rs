@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use shoal_types::{ContainerId, Digest, ImageId, ImageRef, Platform};
+use shoal_types::{ChainId, ContainerId, Digest, ImageId, ImageRef, Platform};
 
 use super::Faults;
 use crate::api::containers::RootSizes;
@@ -129,6 +129,21 @@ impl ContainerImages for FakeImages {
         } else {
             Err(NodeError::failed("find the writable layer", std::io::Error::other("it does not exist")))
         }
+    }
+
+    async fn pin(
+        &self,
+        _container: ContainerId,
+        _place: usize,
+        _chain: ChainId,
+        batch: Batch,
+    ) -> Result<Batch, NodeError> {
+        self.faults.enter("images.pin").await?.done().await;
+        Ok(batch)
+    }
+
+    async fn layers(&self, _chain: ChainId) -> Result<Vec<PathBuf>, NodeError> {
+        Ok(vec![PathBuf::from("/fake/layers/0")])
     }
 
     async fn remove_rootfs(&self, container: ContainerId, batch: Batch) -> Result<Batch, NodeError> {

@@ -72,6 +72,7 @@ fn point(wish: &MountWish) -> MountPoint {
         anonymous: false,
         subpath: String::new(),
         spec_index: wish.spec_index,
+        image: None,
     };
     match &wish.spec.source {
         MountSource::Bind { path, propagation, .. } => {

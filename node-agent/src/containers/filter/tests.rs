@@ -51,6 +51,7 @@ fn view(byte: u8, name: &str, state: ContainerState) -> ContainerView {
         anonymous: false,
         subpath: String::new(),
         spec_index: None,
+        image: None,
     };
     ContainerView {
         version: 1,

@@ -129,7 +129,8 @@ impl Node {
 
     fn use_by(&self, image: ImageId, name: &str, container: ContainerUse) -> ContainerId {
         let id = ContainerId::random();
-        let used = ImageUse { image, manifest: image.0, name: name.to_owned(), container };
+        let used =
+            ImageUse { image, manifest: image.0, name: name.to_owned(), container, part: UsedPart::Root };
         self.images.use_by(id, vec![used]);
         id
     }

@@ -90,6 +90,7 @@ fn bind(inputs: &mut SpecInputs, source: &str, destination: &str, access: MountA
         anonymous: false,
         subpath: String::new(),
         spec_index: None,
+        image: None,
     };
     inputs.mounts.push(ResolvedMount { point, spec: None, fill: Fill::Never });
     let (destination, source) = (destination.to_owned(), source.into());
