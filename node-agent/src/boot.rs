@@ -324,6 +324,8 @@ async fn reconcile(shared: &Arc<Shared>, found: Vec<Found>) -> Vec<(Arc<Slot>, B
             let slot = Slot::new(core, published);
             shared.know(Arc::clone(&slot));
             let core = slot.take_core()?;
+            // Before the machine moves: what it removes has its log sent first.
+            shared.resume_log(core.id, &core.record, matches!(observed, Observed::Running(_)));
             let mut actor = Actor::new(shared, Arc::clone(&slot), core);
             actor.settle(Input::Observed(observed)).await?;
             let wish = actor.boot_wish();

@@ -29,6 +29,7 @@ mod retry;
 mod sink;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod trust;
 mod upload;
 mod verify;
 

@@ -8,6 +8,7 @@ mod inspect;
 mod kill;
 mod list;
 mod log_files;
+mod log_receivers;
 mod logs;
 mod merge;
 mod pause;
@@ -36,6 +37,7 @@ pub(crate) fn cases() -> Vec<Case> {
         kill::cases(),
         list::cases(),
         log_files::cases(),
+        log_receivers::cases(),
         logs::cases(),
         merge::cases(),
         pause::cases(),

@@ -107,7 +107,7 @@ fn a_subpath_of_a_volume_may_be_mounted(t: &Test) {
     let shown = t.run(&format!("--mount src={volume},dst=/x,volume-subpath=a/b busybox cat /x/file")).ok();
     assert_eq!(shown, "deep");
     let outcome = t.run(&format!("--mount src={volume},dst=/x,volume-subpath=missing busybox true"));
-    assert_eq!(outcome.code, 125, "{outcome:?}");
+    assert_eq!(outcome.code, 127, "{outcome:?}");
     let outcome = t.run(&format!("--mount src={volume},dst=/x,volume-subpath=../.. busybox true"));
     assert_eq!(outcome.code, 125, "{outcome:?}");
 }
@@ -126,7 +126,7 @@ fn a_part_of_an_image_may_be_mounted(t: &Test) {
         t.run(&format!("{} busybox head -n 1 /part", mount("etc/passwd"))).ok(),
         "root:x:0:0:root:/root:/bin/sh"
     );
-    t.run(&format!("{} busybox true", mount("not-there"))).fails_saying(125, "no such file or directory");
+    t.run(&format!("{} busybox true", mount("not-there"))).fails_saying(127, "no such file or directory");
     t.run("--mount type=image,src=busybox,dst=/part,image-subpath=../x busybox true")
         .fails_saying(125, "subpath");
     let missing = t.run("--mount type=image,src=no/such:image,dst=/x busybox true");

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use shoal_types::container::state::MountPoint;
 
@@ -15,6 +16,9 @@ use crate::crash_point::crash_point;
 use crate::error::{ErrorChain, NodeError};
 use crate::store::Batch;
 
+/// How long a removal waits for the end of the container's log to be sent where it goes.
+const LOG_PATIENCE: Duration = Duration::from_secs(10);
+
 impl Actor {
     /// Removes everything. When it fails, what is left can be removed by trying again.
     pub(super) async fn erase(&mut self, volumes: OfVolumes) -> Result<(), NodeError> {
@@ -24,6 +28,7 @@ impl Actor {
         self.shared.commit(Batch::new().put(key.clone(), &intent)?).await?;
         self.publish();
         self.core.attaching.clear();
+        self.shared.forwarders.finish(id, LOG_PATIENCE).await;
         self.shared.seams.networks.forget(id).await;
         let batch = self.shared.seams.images.remove_rootfs(id, Batch::new()).await?;
         crash_point("removal: writable layer gone");

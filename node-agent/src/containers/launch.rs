@@ -14,6 +14,7 @@ use shoal_types::container::security::IpcMode;
 use shoal_types::container::state::{Run, StartFailure};
 
 use super::actor::{Actor, Holding, LiveRun};
+use super::logging;
 use super::peers::Peers;
 use super::ports::{HostMount, NetworkPlan, NetworkRequest, ResolvedMount};
 use super::run::RunRecord;
@@ -76,6 +77,7 @@ impl Actor {
         let peers = self.peers()?;
         let request = self.network_request(&peers);
         let id = self.core.id;
+        let forwarding = logging::open(&self.core.record.spec).await?;
         let path = self.make_bundle().await?;
         crash_point("start: bundle made");
         let shm = self.shared_memory().await?;
@@ -113,6 +115,9 @@ impl Actor {
         self.live_run().record = run_record;
         crash_point("start: run recorded");
         self.tell_of_acquisitions();
+        if let Some(forwarding) = forwarding {
+            self.shared.forward_log(id, &self.core.record, forwarding);
+        }
         let started_at = shim.start().await.map_err(Failed::to_create)?;
         crash_point("start: program runs");
         self.shared.renew_files_of_those_who_link_to(id);

@@ -39,6 +39,7 @@ mod launch;
 mod lifecycle;
 mod links;
 mod list;
+mod logging;
 mod merge;
 pub mod mounter;
 pub(crate) mod mounts;

@@ -32,6 +32,7 @@ use crate::api::containers::ContainerView;
 use crate::api::events::EventKind;
 use crate::error::NodeError;
 use crate::logs::follow::LogNews;
+use crate::logs::forward::Forwarders;
 use crate::runtime::bundle::Bundles;
 use crate::runtime::filters::Filters;
 use crate::store::Batch;
@@ -56,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) filters: Filters,
     /// Who tells of news in logs.
     pub(crate) log_news: LogNews,
+    /// Who sends logs elsewhere.
+    pub(crate) forwarders: Forwarders,
     /// Held by the one prune that may run.
     pub(crate) pruning: tokio::sync::Mutex<()>,
     config: RwLock<Arc<EngineConfig>>,
@@ -78,6 +81,7 @@ impl Shared {
             execs: Execs::default(),
             filters: Filters::default(),
             log_news: LogNews::default(),
+            forwarders: Forwarders::default(),
             pruning: tokio::sync::Mutex::new(()),
             config: RwLock::new(Arc::new(config)),
             index: Mutex::default(),

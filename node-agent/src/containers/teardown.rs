@@ -19,6 +19,7 @@ impl Actor {
         // Nobody may find a shim that is about to end.
         self.publish();
         let mut errors = self.end_processes_and_network(&run).await;
+        self.shared.forwarders.end_run(self.core.id);
         crash_point("end: shim and network gone");
         self.tell_of_networks(&run);
         while let Some(holding) = run.holdings.pop() {

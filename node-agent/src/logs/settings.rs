@@ -1,7 +1,8 @@
 //! PURE. Log options: which are known, what they mean, what the shim is told.
 //!
-//! Start reading at [`check`] and [`describe`]. Drivers that send logs over the network are not known here yet; asking
-//! for one is refused.
+//! Start reading at [`check`] and [`describe`]. Drivers that send logs elsewhere have options of their own
+//! (`super::remote`); what the shim is told of them is to keep a bounded local copy, from which they are sent and which
+//! `docker logs` reads.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use node_shim::protocol::{LogConfig, LogFileConfig};
 use regex_lite::Regex;
 
+use super::remote::{self, Target};
 use crate::error::NodeError;
 
 /// Docker's format, one JSON object a line, which other tools read as well.
@@ -18,8 +20,16 @@ pub(crate) const LOCAL: &str = "local";
 /// Nothing is kept.
 pub(crate) const NONE: &str = "none";
 
+/// Drivers that keep logs here, or nowhere.
+const OWN_DRIVERS: [&str; 3] = [JSON_FILE, LOCAL, NONE];
+
 /// Names of the drivers, as `docker info` lists them.
-pub const DRIVERS: [&str; 3] = [JSON_FILE, LOCAL, NONE];
+pub fn drivers() -> Vec<String> {
+    let mut names: Vec<String> =
+        OWN_DRIVERS.iter().chain(&remote::DRIVERS).map(|&name| name.to_owned()).collect();
+    names.sort();
+    names
+}
 
 /// Bounds every log unless `max-size` says otherwise (`-1` is without bound); see
 /// docs/decisions/2026-11-21-bounded-logs.md.
@@ -32,6 +42,8 @@ const ATTRIBUTE_OPTIONS: [&str; 5] = ["labels", "labels-regex", "env", "env-rege
 const FILE_OPTIONS: [&str; 3] = ["max-size", "max-file", "compress"];
 /// How a slow driver is treated; our shim writes files and never blocks the container for long.
 const MODE_OPTIONS: [&str; 2] = ["mode", "max-buffer-size"];
+/// The local copy of a log that is sent elsewhere.
+const CACHE_OPTIONS: [&str; 4] = ["cache-disabled", "cache-max-size", "cache-max-file", "cache-compress"];
 
 /// What attributes and tags can be made of.
 #[derive(Debug, Clone, Copy)]
@@ -52,12 +64,19 @@ pub(crate) struct Subject<'a> {
 
 /// Checks a driver's name and options, with Docker's words.
 pub(crate) fn check(driver: &str, options: &BTreeMap<String, String>) -> Result<(), NodeError> {
-    if !DRIVERS.contains(&driver) {
+    if let Some((_, reason)) = remote::REFUSED.iter().find(|(name, _)| *name == driver) {
+        return Err(NodeError::not_implemented(format!("log driver '{driver}' is not supported: {reason}")));
+    }
+    if !OWN_DRIVERS.contains(&driver) && !remote::is_remote(driver) {
         return Err(NodeError::invalid(format!("logger: no log driver named '{driver}' is registered")));
+    }
+    if remote::is_remote(driver) {
+        Target::parse(driver, options)?;
     }
     for (key, value) in options {
         let key = key.as_str();
-        let is_known = MODE_OPTIONS.contains(&key)
+        let is_known = is_common(key)
+            || remote::is_remote(driver)
             || (driver != NONE && FILE_OPTIONS.contains(&key))
             || (driver == JSON_FILE && ATTRIBUTE_OPTIONS.contains(&key))
             || (driver == LOCAL && key == "tag");
@@ -76,19 +95,26 @@ pub(crate) fn check(driver: &str, options: &BTreeMap<String, String>) -> Result<
     Ok(())
 }
 
+/// Whether an option is the same for every driver.
+pub(super) fn is_common(key: &str) -> bool {
+    MODE_OPTIONS.contains(&key) || CACHE_OPTIONS.contains(&key)
+}
+
 fn check_value(key: &str, value: &str) -> Result<(), NodeError> {
     let invalid = |what: &str| Err(NodeError::invalid(format!("invalid value for {key}: {what}")));
     match key {
-        "max-size" if value != "-1" && parse_size(value).is_none_or(|size| size == 0) => {
+        "max-size" | "cache-max-size" if value != "-1" && parse_size(value).is_none_or(|size| size == 0) => {
             invalid(&format!("invalid size: '{value}'"))
         }
         "max-buffer-size" if parse_size(value).is_none() => invalid(&format!("invalid size: '{value}'")),
-        "max-file" => match value.parse::<u32>() {
-            Ok(0) => Err(NodeError::invalid("max-file cannot be less than 1")),
+        "max-file" | "cache-max-file" => match value.parse::<u32>() {
+            Ok(0) => Err(NodeError::invalid(format!("{key} cannot be less than 1"))),
             Ok(_) => Ok(()),
             Err(_) => invalid(&format!("{value:?} is not a number")),
         },
-        "compress" if value.parse::<bool>().is_err() => invalid(&format!("{value:?} is not a boolean")),
+        "compress" | "cache-compress" | "cache-disabled" if value.parse::<bool>().is_err() => {
+            invalid(&format!("{value:?} is not a boolean"))
+        }
         "mode" if !matches!(value, "" | "blocking" | "non-blocking") => {
             Err(NodeError::invalid(format!("logger: logging mode not supported: {value}")))
         }
@@ -107,29 +133,51 @@ pub(crate) fn describe(
     path: PathBuf,
     subject: Subject<'_>,
 ) -> LogConfig {
-    let max_size = match options.get("max-size").map(String::as_str) {
+    let is_sent_on = remote::is_remote(driver);
+    let option = |own: &str, cache: &str| options.get(if is_sent_on { cache } else { own });
+    let max_size = match option("max-size", "cache-max-size").map(String::as_str) {
         Some("-1") => None,
         Some(text) => parse_size(text),
         None => Some(DEFAULT_MAX_SIZE),
     };
-    let max_files = options.get("max-file").and_then(|text| text.parse().ok()).unwrap_or(DEFAULT_MAX_FILES);
-    let compress = options.get("compress").and_then(|text| text.parse().ok());
+    let max_files =
+        option("max-file", "cache-max-file").and_then(|text| text.parse().ok()).unwrap_or(DEFAULT_MAX_FILES);
+    let compress = option("compress", "cache-compress").and_then(|text| text.parse().ok());
     let file = |compress_by_default| LogFileConfig {
         path,
         max_size,
         max_files,
         compress: compress.unwrap_or(compress_by_default),
-        attrs: attributes(options, subject),
+        attrs: if is_sent_on { BTreeMap::new() } else { stored_attributes(options, subject) },
     };
     match driver {
         NONE => LogConfig::None,
         LOCAL => LogConfig::Local(file(true)),
+        _ if is_sent_on => LogConfig::Local(file(true)),
         _ => LogConfig::JsonFile(file(false)),
     }
 }
 
-/// What is repeated in every entry: chosen labels, chosen variables, the tag.
-fn attributes(options: &BTreeMap<String, String>, subject: Subject<'_>) -> BTreeMap<String, String> {
+/// Whether clients may read the log back.
+pub(crate) fn is_readable(driver: &str, options: &BTreeMap<String, String>) -> bool {
+    let is_disabled = options.get("cache-disabled").is_some_and(|value| value == "true");
+    driver != NONE && !(is_disabled && remote::is_remote(driver))
+}
+
+/// What is repeated in every stored entry: chosen labels, chosen variables, the tag.
+fn stored_attributes(options: &BTreeMap<String, String>, subject: Subject<'_>) -> BTreeMap<String, String> {
+    let mut attributes = attributes(options, subject);
+    if let Some(template) = options.get("tag") {
+        attributes.insert("tag".to_owned(), expand_tag(template, subject));
+    }
+    attributes
+}
+
+/// Chosen labels and chosen variables.
+pub(crate) fn attributes(
+    options: &BTreeMap<String, String>,
+    subject: Subject<'_>,
+) -> BTreeMap<String, String> {
     let mut attributes = BTreeMap::new();
     let chosen =
         |key: &str| options.get(key).map(|list| list.split(',').collect::<Vec<_>>()).unwrap_or_default();
@@ -148,14 +196,11 @@ fn attributes(options: &BTreeMap<String, String>, subject: Subject<'_>) -> BTree
             attributes.insert(key.to_owned(), value.to_owned());
         }
     }
-    if let Some(template) = options.get("tag") {
-        attributes.insert("tag".to_owned(), expand_tag(template, subject));
-    }
     attributes
 }
 
 /// Replaces the fields that Docker documents for tags; anything else in braces stays as it is.
-fn expand_tag(template: &str, subject: Subject<'_>) -> String {
+pub(crate) fn expand_tag(template: &str, subject: Subject<'_>) -> String {
     let short = |id: &str| id.strip_prefix("sha256:").unwrap_or(id).chars().take(12).collect::<String>();
     let fields = [
         ("ID", short(subject.id)),
@@ -187,7 +232,7 @@ fn expand_tag(template: &str, subject: Subject<'_>) -> String {
 }
 
 /// Reads a size such as `10m` or `1.5GB`, in powers of ten as Docker's log options have it.
-fn parse_size(text: &str) -> Option<u64> {
+pub(super) fn parse_size(text: &str) -> Option<u64> {
     let text = text.trim().to_ascii_lowercase();
     let digits_end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits_end);
@@ -257,7 +302,16 @@ mod tests {
             (JSON_FILE, vec![("max-size", "10m"), ("labels", "a"), ("tag", "x")], None),
             (LOCAL, vec![("max-size", "10m"), ("compress", "false")], None),
             (NONE, vec![], None),
-            ("syslog", vec![], Some("logger: no log driver named 'syslog' is registered")),
+            ("nope", vec![], Some("logger: no log driver named 'nope' is registered")),
+            ("syslog", vec![("cache-max-size", "1m"), ("labels", "a")], None),
+            ("syslog", vec![("max-size", "1m")], Some("unknown log opt 'max-size' for syslog log driver")),
+            (
+                "splunk",
+                vec![],
+                Some(
+                    "log driver 'splunk' is not supported: Splunk is reached through its collector: send to it by fluentd or syslog",
+                ),
+            ),
             (LOCAL, vec![("labels", "a")], Some("unknown log opt 'labels' for local log driver")),
             (NONE, vec![("max-size", "1m")], Some("unknown log opt 'max-size' for none log driver")),
             (JSON_FILE, vec![("max-file", "0")], Some("max-file cannot be less than 1")),
@@ -284,6 +338,17 @@ mod tests {
         };
         assert_eq!(file.max_size, None);
         assert_eq!(described(NONE, &[]), LogConfig::None);
+    }
+
+    #[test]
+    fn a_log_that_is_sent_on_keeps_a_bounded_copy() {
+        let pairs = [("cache-max-size", "1m"), ("cache-max-file", "2"), ("labels", "team"), ("tag", "x")];
+        let LogConfig::Local(file) = described("fluentd", &pairs) else { panic!("another driver") };
+        assert_eq!((file.max_size, file.max_files, file.compress), (Some(1_000_000), 2, true));
+        assert!(file.attrs.is_empty());
+        assert!(is_readable("fluentd", &options(&pairs)));
+        assert!(!is_readable("fluentd", &options(&[("cache-disabled", "true")])));
+        assert!(is_readable(JSON_FILE, &options(&[("cache-disabled", "true")])));
     }
 
     #[test]

@@ -54,8 +54,16 @@ pub(crate) fn describe(inputs: Inputs<'_>) -> Result<Launch, NodeError> {
     })
 }
 
-/// Where and how a container's log is stored, for those who read it: without what is added to entries.
+/// Where and how a container's log is stored, for clients that read it: without what is added to entries.
 pub(crate) fn log_config(id: ContainerId, spec: &ContainerSpec, path: PathBuf) -> LogConfig {
+    if !settings::is_readable(&spec.logging.driver, &spec.logging.options) {
+        return LogConfig::None;
+    }
+    stored_log(id, spec, path)
+}
+
+/// Where and how a container's log is stored, whoever may read it.
+pub(crate) fn stored_log(id: ContainerId, spec: &ContainerSpec, path: PathBuf) -> LogConfig {
     describe_log(id, "", None, spec, path)
 }
 

@@ -34,8 +34,7 @@ pub(super) fn bind(root: &Path, subpath: &str, target: &Path) -> io::Result<()> 
 
 /// Why a part cannot be bound, in words of the kernel that clients know.
 pub(super) fn unreachable(part: &str, source: &io::Error) -> NodeError {
-    let reason =
-        source.raw_os_error().map_or_else(|| source.to_string(), |code| node_runtime::errno_text(code));
+    let reason = source.raw_os_error().map_or_else(|| source.to_string(), node_runtime::errno_text);
     NodeError::invalid(format!("cannot access path {part}: {reason}"))
 }
 

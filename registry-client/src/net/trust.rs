@@ -98,6 +98,35 @@ pub(crate) fn client_config(
     Ok(config)
 }
 
+/// Builds the configuration for a server that is no registry. `ca_file` is trusted in place of the system's roots.
+pub(crate) fn server_config(
+    identity: Identity,
+    ca_file: Option<&Path>,
+    own: Option<(&Path, &Path)>,
+    system: &SystemRoots,
+) -> Result<ClientConfig, RegistryError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| RegistryError::Certificate(error.to_string()))?;
+    let verifier: Arc<dyn ServerCertVerifier> = match (identity, ca_file) {
+        (Identity::Unproven, _) => Arc::new(AcceptAnyone { provider }),
+        (Identity::Proven, None) => Arc::new(Verifier::new(system.get(), provider)?),
+        (Identity::Proven, Some(file)) => {
+            let roots = roots_with(Arc::new(RootCertStore::empty()), read_certificates(file)?);
+            Arc::new(Verifier::new(roots, provider)?)
+        }
+    };
+    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+    let Some((certificate, key)) = own else { return Ok(builder.with_no_client_auth()) };
+    let chain = read_certificates(certificate)?;
+    let key = PrivateKeyDer::from_pem_file(key)
+        .map_err(|error| RegistryError::Certificate(format!("{}: {error}", key.display())))?;
+    builder
+        .with_client_auth_cert(chain, key)
+        .map_err(|error| RegistryError::Certificate(format!("tls: {error}")))
+}
+
 /// What the certs.d directories of one registry hold.
 #[derive(Default)]
 struct Found {
