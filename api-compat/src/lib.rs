@@ -7,6 +7,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `service` | request to answer: version, router, common headers |
+//! | `authorization` | plugins that have a say in each request |
 //! | `route`, `router`, `names` | operations as data, their router, names with slashes |
 //! | [`state`] | what handlers see |
 //! | [`version`] | the path's prefix, range, comparing |
@@ -18,6 +19,7 @@
 //! | `compat` | older versions |
 //! | `routes` | handlers by noun |
 
+mod authorization;
 mod compat;
 mod convert;
 #[cfg(feature = "schema")]
@@ -40,6 +42,7 @@ mod stream;
 pub mod version;
 mod websocket;
 
+pub use authorization::{Authorization, PeerCertificate};
 pub use error::ApiError;
 pub use reply::{Body, BodyError};
 pub use service::Api;

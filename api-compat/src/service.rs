@@ -23,6 +23,7 @@ use hyper::body::Incoming;
 use tower_service::Service;
 use tracing::Instrument as _;
 
+use crate::authorization::Authorization;
 use crate::error::ApiError;
 use crate::names::Names;
 use crate::reply::{self, Body, BodyError, Reply};
@@ -45,6 +46,7 @@ pub(crate) struct Shared {
 pub struct Api {
     router: Router,
     edge: Arc<Edge>,
+    authorization: Option<Authorization>,
 }
 
 /// What is around the router.
@@ -102,7 +104,13 @@ impl Api {
             requests: AtomicU64::new(1),
         };
         let shared = Shared { state, lists: routes::containers::ListCache::default() };
-        Self { router: router::build(routes, Arc::new(shared)), edge: Arc::new(edge) }
+        Self { router: router::build(routes, Arc::new(shared)), edge: Arc::new(edge), authorization: None }
+    }
+
+    /// Has plugins decide about each request from now on.
+    #[must_use]
+    pub fn authorized_by(self, authorization: Authorization) -> Self {
+        Self { authorization: Some(authorization), ..self }
     }
 
     /// Answers one request. Never fails: what goes wrong is told in the answer.
@@ -117,11 +125,48 @@ impl Api {
             request.method = %request.method(),
             request.path = request.uri().path(),
         );
-        let answer = AssertUnwindSafe(self.answer(request).instrument(span.clone())).catch_unwind();
-        let mut reply = answer.await.unwrap_or_else(|_| {
+        let asked = self.authorization.as_ref().map(|authorization| (authorization, authorization.names()));
+        let answer = async {
+            match asked {
+                Some((authorization, names)) if !names.is_empty() => {
+                    self.answer_if_allowed(authorization, names, request).await
+                }
+                _ => {
+                    let mut reply = self.answer(request).await;
+                    self.edge.finish(&mut reply);
+                    reply
+                }
+            }
+        };
+        let answer = AssertUnwindSafe(answer.instrument(span.clone())).catch_unwind();
+        answer.await.unwrap_or_else(|_| {
             span.in_scope(|| tracing::error!("a handler panicked"));
-            reply::failure(&ApiError::internal("internal error: the request's handler has panicked"))
-        });
+            self.refuse(ApiError::internal("internal error: the request's handler has panicked"))
+        })
+    }
+
+    /// Answers what plugins allow, if they allow the answer too.
+    async fn answer_if_allowed<B>(
+        &self,
+        authorization: &Authorization,
+        names: Arc<[String]>,
+        request: Request<B>,
+    ) -> Reply
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BodyError>,
+    {
+        let (request, allowed) = match authorization.of_request(names, request).await {
+            Ok(allowed) => allowed,
+            Err(error) => return self.refuse(error),
+        };
+        let mut reply = self.answer(request).await;
+        self.edge.finish(&mut reply);
+        authorization.of_reply(allowed, reply).await.unwrap_or_else(|error| self.refuse(error))
+    }
+
+    fn refuse(&self, error: ApiError) -> Reply {
+        let mut reply = error.into_response();
         self.edge.finish(&mut reply);
         reply
     }

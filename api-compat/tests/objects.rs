@@ -18,7 +18,7 @@ use shoal_types::container::networking::{PortSpec, Protocol};
 use shoal_types::container::spec::ContainerSpec;
 use shoal_types::container::state::{ContainerState, EndpointStatus, PublishedPort, Run};
 use shoal_types::network::{IpamSpec, Network, NetworkSpec, PoolSpec};
-use shoal_types::volume::Volume;
+use shoal_types::volume::{Volume, VolumeScope};
 use shoal_types::{ContainerId, Digest, EndpointId, ImageId, ImageRef, NetworkId, Platform, SandboxId};
 
 pub(crate) fn time(text: &str) -> Timestamp {
@@ -221,6 +221,7 @@ pub(crate) fn volume() -> Volume {
         labels: None,
         created: time("2026-11-21T08:44:02.371720248Z"),
         anonymous: false,
+        scope: VolumeScope::Local,
     }
 }
 

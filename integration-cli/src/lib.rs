@@ -27,6 +27,7 @@ pub mod leftovers;
 pub mod log_audit;
 pub mod machine;
 pub mod net;
+pub mod plugin;
 pub mod process;
 pub mod pty;
 pub mod registry;

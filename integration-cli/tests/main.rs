@@ -12,6 +12,7 @@ mod daemon;
 mod harness;
 mod images;
 mod networks;
+mod plugins;
 mod process;
 mod system;
 mod volumes;
@@ -33,6 +34,7 @@ fn cases() -> Vec<Case> {
         harness::cases(),
         images::cases(),
         networks::cases(),
+        plugins::cases(),
         process::cases(),
         system::cases(),
         volumes::cases(),

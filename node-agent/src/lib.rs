@@ -20,6 +20,7 @@
 //! | [`layers`] | unpacked layers and the writable layers of containers |
 //! | [`networks`] | networks, addresses, who is connected |
 //! | [`system`] | the machine, the daemon's settings, what takes up disk |
+//! | [`plugins`] | plugins of the old kind: where they are, how they are called |
 //! | [`volumes`] | volumes, who uses them, when they are mounted |
 //! | [`shim_client`] | the engine's side of a container's shim |
 //! | [`worker`] | tasks of a cluster |
@@ -37,6 +38,7 @@ pub mod images;
 pub mod layers;
 pub mod logs;
 pub mod networks;
+pub mod plugins;
 pub mod runtime;
 pub mod shim_client;
 pub mod store;

@@ -38,4 +38,18 @@ pub struct Volume {
     pub created: Timestamp,
     /// Whether nobody named it.
     pub anonymous: bool,
+    /// Where it is the same volume.
+    #[serde(default)]
+    pub scope: VolumeScope,
+}
+
+/// Where a volume of one name is the same volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VolumeScope {
+    /// On this machine.
+    #[default]
+    Local,
+    /// On every machine that has the driver.
+    Global,
 }

@@ -12,7 +12,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use api_compat::{Api, ApiState, ApiVersion, Component, DaemonInfo};
+use api_compat::{Api, ApiState, ApiVersion, Authorization, Component, DaemonInfo};
 use manager::NotAMember;
 use node_agent::NodeError;
 use node_agent::api::Node;
@@ -29,6 +29,7 @@ use node_agent::events::EventLog;
 use node_agent::files::Files;
 use node_agent::images::{ImageSettings, ImageStore};
 use node_agent::networks::{NetworkPort, NetworkStore};
+use node_agent::plugins::Plugins;
 use node_agent::runtime::apparmor::{self, Confinement, LoadError};
 use node_agent::shim_client::{ProcessShims, ShimProgram};
 use node_agent::store::{Store, StoreError};
@@ -76,6 +77,9 @@ pub(crate) enum StartError {
     /// A part cannot start.
     #[error(transparent)]
     Node(#[from] NodeError),
+    /// A plugin that shall decide about requests is not there.
+    #[error("error validating authorization plugin")]
+    Authorization(#[source] NodeError),
     /// Settings of registries make no sense.
     #[error(transparent)]
     Registries(#[from] registry_client::ConfigError),
@@ -101,6 +105,7 @@ pub(crate) struct Engine {
     /// Listeners that anybody may use who reaches them.
     open: Vec<String>,
     confinement: Confinement,
+    authorization: Authorization,
     api: Api,
 }
 
@@ -120,6 +125,7 @@ impl Engine {
         let path = config.data_root.join("db/engine.redb");
         let store = tokio::task::spawn_blocking(move || Store::open(&path)).await??;
         let events = EventLog::new();
+        let plugins = Plugins::default();
 
         let image_settings = ImageSettings {
             data_root: config.data_root.clone(),
@@ -128,9 +134,10 @@ impl Engine {
         };
         let images = ImageStore::open(image_settings, store.clone(), events.clone()).await?;
         let volumes = {
-            let (store, events) = (store.clone(), events.clone());
+            let (store, events, plugins) = (store.clone(), events.clone(), plugins.clone());
             let (root, subpaths) = (config.data_root.join("volumes"), config.exec_root.join("subpaths"));
-            tokio::task::spawn_blocking(move || VolumeStore::open(store, events, root, subpaths)).await??
+            tokio::task::spawn_blocking(move || VolumeStore::open(store, events, plugins, root, subpaths))
+                .await??
         };
         let networks = {
             let (store, events) = (store.clone(), events.clone());
@@ -192,12 +199,16 @@ impl Engine {
             Policies::LeaveAlone => None,
         };
         let cluster = membership.as_ref().map_or_else(NotAMember::bundle, SwarmMembership::cluster);
-        let api = Api::new(ApiState {
+        let authorization = Authorization::new(plugins);
+        authorization.check(&config.authorization_plugins).await.map_err(StartError::Authorization)?;
+        authorization.ask(&config.authorization_plugins);
+        let state = ApiState {
             node,
             cluster,
             builder: Arc::new(builder::Unsupported),
             daemon: daemon_info(config),
-        });
+        };
+        let api = Api::new(state).authorized_by(authorization.clone());
         Ok(Self {
             identity,
             containers,
@@ -208,6 +219,7 @@ impl Engine {
             membership,
             open,
             confinement,
+            authorization,
             api,
         })
     }
@@ -233,6 +245,7 @@ impl Engine {
     pub(crate) fn reconfigure(&self, config: &Config) -> Result<(), String> {
         let registries = registry_config(config).map_err(|error| error.to_string())?;
         self.images.registries().reload(registries).map_err(|error| error.to_string())?;
+        self.authorization.ask(&config.authorization_plugins);
         self.containers.reconfigure(engine_config(config));
         self.system.replace_settings(system::settings(config, &self.identity, &self.open, self.confinement));
         self.events.publish(EventKind::Daemon, "reload", &self.identity, reload::attributes(config));

@@ -29,6 +29,7 @@ pub(crate) fn info(info: &mut SystemInfo, version: ApiVersion) {
         }
     }
     if version.is_below(50) {
+        info.discovered_devices.clear();
         info.bridge_nf_iptables = Some(false);
         info.bridge_nf_ip6tables = Some(false);
     }

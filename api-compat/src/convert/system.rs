@@ -9,8 +9,8 @@ use shoal_types::cluster::settings::Cluster;
 
 use crate::model::Texts;
 use crate::model::system::{
-    AddressPool, Commit, ComponentVersion, FirewallInfo, IndexInfo, PeerNode, PlatformName, PluginsInfo,
-    RegistryServiceConfig, Runtime, SwarmInfo, SystemInfo as Info, SystemVersion,
+    AddressPool, Commit, ComponentVersion, DiscoveredDevice, FirewallInfo, IndexInfo, PeerNode, PlatformName,
+    PluginsInfo, RegistryServiceConfig, Runtime, SwarmInfo, SystemInfo as Info, SystemVersion,
 };
 use crate::state::{Component, DaemonInfo};
 use crate::version::MAX_VERSION;
@@ -92,7 +92,8 @@ pub(crate) fn info(daemon: &DaemonInfo, info: &SystemInfo, listeners: usize, vie
         plugins: PluginsInfo {
             volume: info.volume_drivers.clone(),
             network: info.network_drivers.clone(),
-            authorization: None,
+            authorization: (!info.authorization_plugins.is_empty())
+                .then(|| info.authorization_plugins.clone()),
             log: info.log_drivers.clone(),
         },
         memory_limit: controllers.memory,
@@ -144,6 +145,11 @@ pub(crate) fn info(daemon: &DaemonInfo, info: &SystemInfo, listeners: usize, vie
         })
         .filter(|firewall| !firewall.driver.is_empty()),
         cdi_spec_dirs: Some(info.cdi_directories.clone()),
+        discovered_devices: info
+            .cdi_devices
+            .iter()
+            .map(|id| DiscoveredDevice { source: "cdi".to_owned(), id: id.clone() })
+            .collect(),
         warnings: Some(info.warnings.clone()).filter(|list| !list.is_empty()),
         ..Info::default()
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use node_agent::api::volumes::VolumeUsage;
-use shoal_types::volume::{Volume as Observed, VolumeSpec};
+use shoal_types::volume::{Volume as Observed, VolumeScope, VolumeSpec};
 
 use crate::model::time::Time;
 use crate::model::volume::{UsageData, Volume, VolumeCreate};
@@ -31,7 +31,10 @@ pub(crate) fn shown(volume: &Observed) -> Volume {
         mountpoint: volume.mountpoint.clone(),
         name: volume.name.clone(),
         options: volume.options.clone(),
-        scope: "local".to_owned(),
+        scope: match volume.scope {
+            VolumeScope::Local => "local".to_owned(),
+            VolumeScope::Global => "global".to_owned(),
+        },
         status: BTreeMap::new(),
         usage_data: None,
     }

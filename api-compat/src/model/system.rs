@@ -210,11 +210,26 @@ pub struct SystemInfo {
     /// Directories of CDI specs. Since 1.44.
     #[serde(rename = "CDISpecDirs", skip_serializing_if = "Option::is_none")]
     pub cdi_spec_dirs: Option<Vec<String>>,
+    /// Devices that can be asked for by name. Since 1.50.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub discovered_devices: Vec<DiscoveredDevice>,
     /// What the user should know.
     pub warnings: Option<Vec<String>>,
     /// Always `<not supported>`. Below 1.25.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub execution_driver: Option<String>,
+}
+
+/// A device that can be asked for by name.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "PascalCase")]
+pub struct DiscoveredDevice {
+    /// The driver that knows it: `cdi`.
+    pub source: String,
+    /// Its name, `vendor.com/class=name`.
+    #[serde(rename = "ID")]
+    pub id: String,
 }
 
 /// Drivers that can be chosen.

@@ -45,6 +45,8 @@ pub struct SystemInfo {
     pub storage_status: Vec<(String, String)>,
     /// Log drivers that can be chosen.
     pub log_drivers: Vec<String>,
+    /// Plugins that decide about requests, in the order in which they are asked.
+    pub authorization_plugins: Vec<String>,
     /// Network drivers that can be chosen.
     pub network_drivers: Vec<String>,
     /// Volume drivers that can be chosen.
@@ -101,6 +103,8 @@ pub struct SystemInfo {
     pub firewall: (String, Vec<(String, String)>),
     /// Directories of CDI specs.
     pub cdi_directories: Vec<String>,
+    /// Names of the devices that are described there.
+    pub cdi_devices: Vec<String>,
     /// Proxies, credentials masked: HTTP, HTTPS, and those not to use them for.
     pub proxies: (String, String, String),
     /// Whether the daemon logs for debugging.

@@ -7,6 +7,7 @@ mod facts;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -18,6 +19,7 @@ use crate::api::images::{ImageQuery, Images};
 use crate::api::system::{DiskUsage, System, SystemInfo, UsageKinds};
 use crate::api::volumes::Volumes;
 use crate::error::NodeError;
+use crate::runtime::cdi::Catalog;
 
 /// What only the daemon's settings know, and what is shown of them.
 #[derive(Debug, Clone, Default)]
@@ -54,6 +56,8 @@ pub struct Settings {
     pub seccomp_profile: String,
     /// Whether containers get no-new-privileges unless they say otherwise.
     pub no_new_privileges: bool,
+    /// Plugins that decide about requests.
+    pub authorization_plugins: Vec<String>,
     /// Whether the daemon logs for debugging.
     pub debug: bool,
     /// Sentences about the settings that the user should know.
@@ -112,14 +116,17 @@ impl System for NodeSystem {
         };
         let images = self.counted.images.list(ImageQuery::default()).await?;
         let settings = self.settings();
-        let machine = tokio::task::spawn_blocking(facts::read)
-            .await
-            .map_err(|source| NodeError::failed("look at the machine", source))?;
+        let directories: Vec<PathBuf> = settings.cdi_directories.iter().map(PathBuf::from).collect();
+        let looked =
+            tokio::task::spawn_blocking(move || (facts::read(), Catalog::read(&directories).names()));
+        let (machine, cdi_devices) =
+            looked.await.map_err(|source| NodeError::failed("look at the machine", source))?;
         let mut info = SystemInfo {
             running: count(&["running", "restarting"]),
             paused: count(&["paused"]),
             stopped: count(&["created", "exited", "dead", "removing"]),
             images: images.len(),
+            cdi_devices,
             tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks(),
             ..machine
         };
@@ -152,6 +159,7 @@ fn apply(info: &mut SystemInfo, settings: &Settings) {
     info.address_pools.clone_from(&settings.address_pools);
     info.proxies.clone_from(&settings.proxies);
     info.cdi_directories.clone_from(&settings.cdi_directories);
+    info.authorization_plugins.clone_from(&settings.authorization_plugins);
     info.debug = settings.debug;
     info.security_options = security_options(info, settings);
     info.warnings.extend(settings.warnings.iter().cloned());

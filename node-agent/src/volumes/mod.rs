@@ -1,7 +1,7 @@
 //! Volumes: directories that outlive containers, who uses them, and when they are mounted.
 //!
-//! Start reading at [`VolumeStore`], the only owner of the volume table. `local.rs` is the built-in driver, `names.rs`
-//! the rules for names, `port.rs` the node's port, `attach.rs` what
+//! Start reading at [`VolumeStore`], the only owner of the volume table. `local.rs` is the built-in driver, `plugin.rs` those of
+//! plugins, `names.rs` the rules for names, `port.rs` the node's port, `attach.rs` what
 //! containers need of it, `images.rs` the content of images in front of that, `subpath.rs` parts of volumes. A container *refers* to a volume from its creation to its removal, and
 //! *uses* it while it runs. Binds and tmpfs are no volumes and are not known here.
 //!
@@ -13,6 +13,7 @@ mod attach;
 mod images;
 mod local;
 mod names;
+mod plugin;
 mod port;
 mod subpath;
 
@@ -22,16 +23,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use shoal_types::volume::{Volume, VolumeSpec};
-use shoal_types::{ContainerId, ErrorKind};
+use shoal_types::ContainerId;
+use shoal_types::volume::{Volume, VolumeScope, VolumeSpec};
 
 pub use self::images::ImageMounts;
 use self::local::LocalDriver;
 pub use self::local::LocalDriverError;
+use self::plugin::{PluginVolume, VolumePlugin};
 use crate::api::events::EventKind;
 use crate::api::volumes::OfMissing;
 use crate::error::NodeError;
 use crate::events::EventLog;
+use crate::plugins::Plugins;
 use crate::store::{Batch, Record, Store};
 
 /// Name of the driver that is always there.
@@ -76,6 +79,7 @@ struct Shared {
     store: Store,
     events: EventLog,
     local: LocalDriver,
+    plugins: Plugins,
     /// Where subpaths are bound, `<exec-root>/subpaths`; gone after a reboot.
     subpaths: PathBuf,
     /// Never held across an await.
@@ -83,6 +87,8 @@ struct Shared {
     /// Held while a volume is made, removed, mounted or unmounted, so that these do not meet. They are short and
     /// rare; a container without volumes never comes here.
     changes: tokio::sync::Mutex<()>,
+    /// The same for volumes of plugins: one that does not answer keeps nobody from the others.
+    plugin_changes: tokio::sync::Mutex<()>,
     /// Held by the one prune that may run.
     pruning: tokio::sync::Mutex<()>,
 }
@@ -90,7 +96,13 @@ struct Shared {
 impl VolumeStore {
     /// Reads the table. `root` is the directory of all volumes, made if it does not exist; `subpaths` is where parts of
     /// volumes are bound while containers use them. Blocks.
-    pub fn open(store: Store, events: EventLog, root: PathBuf, subpaths: PathBuf) -> Result<Self, NodeError> {
+    pub fn open(
+        store: Store,
+        events: EventLog,
+        plugins: Plugins,
+        root: PathBuf,
+        subpaths: PathBuf,
+    ) -> Result<Self, NodeError> {
         let local = LocalDriver::open(root)
             .map_err(|source| NodeError::failed("open the volume directory", source))?;
         let entries = store
@@ -106,9 +118,11 @@ impl VolumeStore {
                 store,
                 events,
                 local,
+                plugins,
                 subpaths,
                 entries: Mutex::new(entries),
                 changes: tokio::sync::Mutex::new(()),
+                plugin_changes: tokio::sync::Mutex::new(()),
                 pruning: tokio::sync::Mutex::new(()),
             }),
         })
@@ -160,41 +174,121 @@ impl VolumeStore {
         let name = if anonymous { ContainerId::random().to_string() } else { spec.name.clone() };
         names::check(&name)?;
         let driver = if spec.driver.is_empty() { LOCAL_DRIVER } else { &spec.driver };
-        let _changes = self.shared.changes.lock().await;
+        let _turn = self.turn(driver).await;
         if let Some(existing) = self.existing(&name, &spec.driver, container)? {
             return Ok(existing);
         }
-        if driver != LOCAL_DRIVER {
-            return Err(NodeError::Refused {
-                kind: ErrorKind::NotFound,
-                message: format!(
-                    "create {name}: error looking up volume plugin {driver}: plugin \"{driver}\" not found"
-                ),
-            });
-        }
-        let options = spec.options.clone().unwrap_or_default();
-        let local = self.shared.local.clone();
-        let at = name.clone();
-        let mountpoint = run_blocking(move || local.create(&at, &options)).await?.map_err(|error| {
-            NodeError::Refused { kind: error.kind(), message: format!("create {name}: {error}") }
-        })?;
+        let (mountpoint, scope) = self.make(&name, driver, spec.options.clone().unwrap_or_default()).await?;
         let volume = Volume {
             name: name.clone(),
             driver: driver.to_owned(),
-            mountpoint: mountpoint.display().to_string(),
+            mountpoint,
             options: spec.options,
             labels: labels(spec.labels, anonymous),
             created: Timestamp::now(),
             anonymous,
+            scope,
         };
-        let made_for = container.filter(|_| anonymous);
+        self.record(volume.clone(), container).await?;
+        self.publish("create", &name, driver, []);
+        Ok(volume)
+    }
+
+    /// Waits until nothing else is made, removed, mounted or unmounted among the volumes of a driver's kind.
+    async fn turn(&self, driver: &str) -> tokio::sync::MutexGuard<'_, ()> {
+        if driver == LOCAL_DRIVER {
+            self.shared.changes.lock().await
+        } else {
+            self.shared.plugin_changes.lock().await
+        }
+    }
+
+    /// The same for a volume that exists; a volume never changes its driver.
+    async fn turn_of(&self, name: &str) -> tokio::sync::MutexGuard<'_, ()> {
+        let driver = self.get(name).map_or_else(|| LOCAL_DRIVER.to_owned(), |volume| volume.driver);
+        self.turn(&driver).await
+    }
+
+    /// Makes a volume's content, or the plugin make it. Returns where it is and where it is the same.
+    async fn make(
+        &self,
+        name: &str,
+        driver: &str,
+        options: BTreeMap<String, String>,
+    ) -> Result<(String, VolumeScope), NodeError> {
+        let in_context =
+            |kind, error: String| NodeError::Refused { kind, message: format!("create {name}: {error}") };
+        if driver == LOCAL_DRIVER {
+            let (local, at) = (self.shared.local.clone(), name.to_owned());
+            let made = run_blocking(move || local.create(&at, &options)).await?;
+            let made = made.map_err(|error| in_context(error.kind(), error.to_string()))?;
+            return Ok((made.display().to_string(), VolumeScope::Local));
+        }
+        let plugin = VolumePlugin::find(&self.shared.plugins, driver).await.map_err(|error| {
+            in_context(error.kind(), format!("error looking up volume plugin {driver}: {}", error.message()))
+        })?;
+        let found = match plugin.get(name).await {
+            // Made elsewhere, or before our records were lost: it is taken over as it is.
+            Some(found) => found,
+            None => {
+                let made = plugin.create(name, &options).await;
+                made.map_err(|error| in_context(error.kind(), error.message()))?;
+                plugin.get(name).await.unwrap_or_default()
+            }
+        };
+        Ok((found.mountpoint, plugin.scope().await))
+    }
+
+    /// Makes a volume durable and known. One that was made for a container and by nobody's name goes with it.
+    async fn record(&self, volume: Volume, container: Option<ContainerId>) -> Result<(), NodeError> {
+        let name = volume.name.clone();
+        let made_for = container.filter(|_| volume.anonymous);
         let record = VolumeRecord { volume: volume.clone(), made_for };
         self.shared.store.commit(Batch::new().put(name.clone(), &record)?).await?;
         let references = container.into_iter().collect();
-        let entry = Entry { volume: volume.clone(), made_for, references, uses: BTreeMap::new() };
-        self.with_entries(|entries| entries.insert(name.clone(), entry));
-        self.publish("create", &name, driver, []);
-        Ok(volume)
+        let entry = Entry { volume, made_for, references, uses: BTreeMap::new() };
+        self.with_entries(|entries| entries.insert(name, entry));
+        Ok(())
+    }
+
+    /// Looks for volumes that plugins have and that are not known here: all of them, or the one of this name. They are
+    /// known from then on, so that they can be referred to. A plugin that does not answer is told in the warnings.
+    async fn discover(&self, name: Option<&str>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for driver in self.shared.plugins.present(plugin::SUBSYSTEM).await {
+            let Ok(plugin) = VolumePlugin::find(&self.shared.plugins, &driver).await else { continue };
+            let found = match name {
+                Some(name) => plugin.get(name).await.into_iter().collect(),
+                None => plugin.list().await.unwrap_or_else(|error| {
+                    warnings.push(format!("error while listing volumes of {driver}: {}", error.message()));
+                    Vec::new()
+                }),
+            };
+            for found in found {
+                if let Err(error) = self.take_over(&plugin, found).await {
+                    tracing::warn!(volume.driver = driver, %error, "volume of a plugin is not known");
+                }
+            }
+        }
+        warnings
+    }
+
+    async fn take_over(&self, plugin: &VolumePlugin, found: PluginVolume) -> Result<(), NodeError> {
+        let _turn = self.turn(plugin.name()).await;
+        if names::check(&found.name).is_err() || self.get(&found.name).is_some() {
+            return Ok(());
+        }
+        let volume = Volume {
+            name: found.name,
+            driver: plugin.name().to_owned(),
+            mountpoint: found.mountpoint,
+            options: None,
+            labels: None,
+            created: found.created_at.parse().unwrap_or(Timestamp::UNIX_EPOCH),
+            anonymous: false,
+            scope: plugin.scope().await,
+        };
+        self.record(volume, None).await
     }
 
     /// The volume that already has the name, unless it is another driver's.
@@ -240,7 +334,7 @@ impl VolumeStore {
 
     /// Removes a volume that nothing refers to.
     pub async fn remove(&self, name: &str, missing: OfMissing) -> Result<(), NodeError> {
-        let _changes = self.shared.changes.lock().await;
+        let _turn = self.turn_of(name).await;
         let found = self.with_entries(|entries| {
             entries.get(name).map(|entry| (entry.volume.clone(), entry.made_for, entry.references.clone()))
         });
@@ -260,15 +354,7 @@ impl VolumeStore {
         // First the record: a directory without one is swept at boot, and a record without a directory would be a volume
         // that has lost its content.
         self.shared.store.commit(Batch::new().delete::<VolumeRecord>(name)).await?;
-        let local = self.shared.local.clone();
-        let at = name.to_owned();
-        let removed = run_blocking(move || local.remove(&at)).await.and_then(|removed| {
-            removed.map_err(|error| NodeError::Refused {
-                kind: error.kind(),
-                message: format!("remove {name}: {error}"),
-            })
-        });
-        if let Err(error) = removed {
+        if let Err(error) = self.unmake(name, &volume.driver).await {
             let record = VolumeRecord { volume, made_for };
             self.shared.store.commit(Batch::new().put(name, &record)?).await?;
             return Err(error);
@@ -278,9 +364,22 @@ impl VolumeStore {
         Ok(())
     }
 
+    /// Removes a volume's content.
+    async fn unmake(&self, name: &str, driver: &str) -> Result<(), NodeError> {
+        let in_context =
+            |kind, error: String| NodeError::Refused { kind, message: format!("remove {name}: {error}") };
+        if driver == LOCAL_DRIVER {
+            let (local, at) = (self.shared.local.clone(), name.to_owned());
+            let removed = run_blocking(move || local.remove(&at)).await?;
+            return removed.map_err(|error| in_context(error.kind(), error.to_string()));
+        }
+        let removed = async { VolumePlugin::find(&self.shared.plugins, driver).await?.remove(name).await };
+        removed.await.map_err(|error| in_context(error.kind(), error.message()))
+    }
+
     /// Keeps an anonymous volume for good: it outlives the container that it was made for.
     async fn keep(&self, name: &str) -> Result<(), NodeError> {
-        let _changes = self.shared.changes.lock().await;
+        let _turn = self.turn_of(name).await;
         let volume = self.with_entries(|entries| {
             let entry = entries.get_mut(name)?;
             entry.made_for.take().map(|_| entry.volume.clone())
@@ -313,19 +412,41 @@ impl VolumeStore {
 
     /// Makes a volume's content available for one more use by a container, and says where it is.
     pub async fn mount(&self, name: &str, container: ContainerId) -> Result<PathBuf, NodeError> {
-        let _changes = self.shared.changes.lock().await;
+        let _turn = self.turn_of(name).await;
         let volume = self.get(name).ok_or_else(|| NodeError::NoSuchVolume(name.to_owned()))?;
-        let options = volume.options.clone().unwrap_or_default();
-        let local = self.shared.local.clone();
-        let at = name.to_owned();
-        let path =
-            run_blocking(move || local.mount(&at, &options)).await?.map_err(|error| NodeError::Refused {
-                kind: error.kind(),
-                message: format!("error while mounting volume '{}': {error}", volume.mountpoint),
-            })?;
+        let path = self.bring_up(&volume, container).await.map_err(|error| NodeError::Refused {
+            kind: error.kind(),
+            message: format!("error while mounting volume '{}': {}", volume.mountpoint, error.message()),
+        })?;
         self.with_entries(|entries| {
             if let Some(entry) = entries.get_mut(name) {
                 *entry.uses.entry(container).or_default() += 1;
+            }
+        });
+        Ok(path)
+    }
+
+    /// Makes the content available. A plugin is told of a container's first use of a volume only.
+    async fn bring_up(&self, volume: &Volume, container: ContainerId) -> Result<PathBuf, NodeError> {
+        let name = volume.name.clone();
+        if volume.driver == LOCAL_DRIVER {
+            let options = volume.options.clone().unwrap_or_default();
+            let local = self.shared.local.clone();
+            let mounted = run_blocking(move || local.mount(&name, &options)).await?;
+            return mounted
+                .map_err(|error| NodeError::Refused { kind: error.kind(), message: error.to_string() });
+        }
+        let is_used = self.with_entries(|entries| {
+            entries.get(&name).is_some_and(|entry| entry.uses.contains_key(&container))
+        });
+        if is_used && !volume.mountpoint.is_empty() {
+            return Ok(PathBuf::from(&volume.mountpoint));
+        }
+        let plugin = VolumePlugin::find(&self.shared.plugins, &volume.driver).await?;
+        let path = plugin.mount(&name, &container.to_string()).await?;
+        self.with_entries(|entries| {
+            if let Some(entry) = entries.get_mut(&name) {
+                entry.volume.mountpoint = path.display().to_string();
             }
         });
         Ok(path)
@@ -342,19 +463,26 @@ impl VolumeStore {
 
     /// Ends one use by a container; the last one unmounts.
     pub async fn unmount(&self, name: &str, container: ContainerId) -> Result<(), NodeError> {
-        let _changes = self.shared.changes.lock().await;
-        let is_last = self.with_entries(|entries| {
-            let Some(entry) = entries.get_mut(name) else { return false };
+        let _turn = self.turn_of(name).await;
+        let ended = self.with_entries(|entries| {
+            let entry = entries.get_mut(name)?;
             if let Some(uses) = entry.uses.get_mut(&container) {
                 *uses -= 1;
                 if *uses == 0 {
                     entry.uses.remove(&container);
                 }
             }
-            entry.uses.is_empty() && entry.volume.options.as_ref().is_some_and(|options| !options.is_empty())
+            let is_last_of_container = !entry.uses.contains_key(&container);
+            let has_options = entry.volume.options.as_ref().is_some_and(|options| !options.is_empty());
+            let is_last = entry.uses.is_empty() && has_options;
+            let is_local = entry.volume.driver == LOCAL_DRIVER;
+            (if is_local { is_last } else { is_last_of_container }).then(|| entry.volume.driver.clone())
         });
-        if !is_last {
-            return Ok(());
+        let Some(driver) = ended else { return Ok(()) };
+        if driver != LOCAL_DRIVER {
+            let plugin = VolumePlugin::find(&self.shared.plugins, &driver).await?;
+            let unmounted = plugin.unmount(name, &container.to_string()).await;
+            return unmounted.map_err(|error| NodeError::failed(format!("unmount volume {name}"), error));
         }
         let local = self.shared.local.clone();
         let at = name.to_owned();

@@ -10,6 +10,7 @@ use std::path::Path;
 use async_trait::async_trait;
 use shoal_types::volume::{Volume, VolumeSpec};
 
+use super::plugin::VolumePlugin;
 use super::{LOCAL_DRIVER, VolumeStore, run_blocking};
 use crate::api::Pruned;
 use crate::api::events::EventKind;
@@ -27,6 +28,7 @@ impl Volumes for VolumeStore {
 
     async fn list(&self, filter: VolumeFilter) -> Result<(Vec<Volume>, Vec<String>), NodeError> {
         let names = compile(&filter.names)?;
+        let warnings = self.discover(None).await;
         let passes = |volume: &Volume, is_used: bool| {
             filter.dangling.is_none_or(|dangling| dangling != is_used)
                 && (filter.drivers.is_empty() || filter.drivers.contains(&volume.driver))
@@ -40,12 +42,15 @@ impl Volumes for VolumeStore {
                 entries.values().filter(|entry| passes(&entry.volume, !entry.references.is_empty()));
             passing.map(|entry| entry.volume.clone()).collect()
         });
-        Ok((volumes, Vec::new()))
+        Ok((volumes, warnings))
     }
 
     async fn inspect(&self, name: &str) -> Result<(Volume, BTreeMap<String, serde_json::Value>), NodeError> {
+        if self.get(name).is_none() {
+            self.discover(Some(name)).await;
+        }
         let volume = self.get(name).ok_or_else(|| NodeError::NoSuchVolume(name.to_owned()))?;
-        Ok((volume, BTreeMap::new()))
+        Ok(self.with_status(volume).await)
     }
 
     async fn remove(&self, name: &str, missing: OfMissing) -> Result<(), NodeError> {
@@ -83,11 +88,31 @@ impl Volumes for VolumeStore {
             entries.values().map(|entry| (entry.volume.clone(), entry.references.len())).collect::<Vec<_>>()
         });
         let measure = |(volume, references): (Volume, usize)| {
-            let size =
-                directory_size(Path::new(&volume.mountpoint)).and_then(|size| i64::try_from(size).ok());
+            // What a plugin keeps is not ours to walk through.
+            let is_ours = volume.driver == LOCAL_DRIVER;
+            let size = is_ours.then(|| directory_size(Path::new(&volume.mountpoint))).flatten();
+            let size = size.and_then(|size| i64::try_from(size).ok());
             VolumeUsage { volume, size: size.unwrap_or(-1), references }
         };
         run_blocking(move || volumes.into_iter().map(measure).collect()).await
+    }
+}
+
+impl VolumeStore {
+    /// Adds what the volume's plugin has to say of it.
+    async fn with_status(&self, mut volume: Volume) -> (Volume, BTreeMap<String, serde_json::Value>) {
+        if volume.driver == LOCAL_DRIVER {
+            return (volume, BTreeMap::new());
+        }
+        let found = match VolumePlugin::find(&self.shared.plugins, &volume.driver).await {
+            Ok(plugin) => plugin.get(&volume.name).await,
+            Err(_) => None,
+        };
+        let found = found.unwrap_or_default();
+        if !found.mountpoint.is_empty() {
+            volume.mountpoint = found.mountpoint;
+        }
+        (volume, found.status)
     }
 }
 

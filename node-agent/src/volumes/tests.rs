@@ -1,8 +1,12 @@
 //! Behaviour of the volume store over a temporary directory and a real database.
 #![cfg(test)]
 
+use serde_json::json;
+use shoal_types::ErrorKind;
+
 use super::*;
 use crate::api::volumes::{PruneScope, VolumeFilter, VolumePruneFilter, Volumes};
+use crate::plugins::testing::FakePlugin;
 
 struct Bench {
     _dir: tempfile::TempDir,
@@ -11,11 +15,15 @@ struct Bench {
 }
 
 fn bench() -> Bench {
+    bench_with(Plugins::looking_in(Vec::new(), Vec::new()))
+}
+
+fn bench_with(plugins: Plugins) -> Bench {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("db")).unwrap();
     let root = dir.path().join("volumes");
-    let volumes =
-        VolumeStore::open(store, EventLog::new(), root.clone(), dir.path().join("subpaths")).unwrap();
+    let subpaths = dir.path().join("subpaths");
+    let volumes = VolumeStore::open(store, EventLog::new(), plugins, root.clone(), subpaths).unwrap();
     Bench { _dir: dir, root, volumes }
 }
 
@@ -194,4 +202,77 @@ async fn an_empty_volume_is_filled_from_the_root_behind_a_descriptor() {
     bench.volumes.fill(container, &mounts, root).await.unwrap();
     let filled = std::fs::read_to_string(bench.root.join("data/_data/sub/file")).unwrap();
     assert_eq!(filled, "of the image");
+}
+
+/// A plugin that keeps one volume called `there` and whatever it is asked to make.
+fn volume_plugin(directory: &std::path::Path) -> FakePlugin {
+    let made = Mutex::new(vec!["there".to_owned()]);
+    FakePlugin::start(directory, "vols", move |method, arguments| {
+        let name = arguments["Name"].as_str().unwrap_or_default().to_owned();
+        let shown = |name: &String| json!({"Name": name, "Mountpoint": "", "Status": {"State": "fine"}});
+        let mut made = made.lock().unwrap();
+        let answer = match method {
+            "Plugin.Activate" => json!({"Implements": ["VolumeDriver"]}),
+            "VolumeDriver.Create" if name == "bad" => json!({"Err": "no room"}),
+            "VolumeDriver.Create" => {
+                made.push(name);
+                json!({"Err": ""})
+            }
+            "VolumeDriver.Get" => match made.iter().find(|known| **known == name) {
+                Some(name) => json!({"Volume": shown(name), "Err": ""}),
+                None => json!({"Err": "no such volume"}),
+            },
+            "VolumeDriver.List" => json!({"Volumes": made.iter().map(shown).collect::<Vec<_>>()}),
+            "VolumeDriver.Mount" => json!({"Mountpoint": format!("/plugin/{name}")}),
+            "VolumeDriver.Capabilities" => json!({"Capabilities": {"Scope": "global"}}),
+            "VolumeDriver.Remove" | "VolumeDriver.Unmount" => json!({}),
+            _ => return (404, json!({})),
+        };
+        (200, answer)
+    })
+}
+
+#[tokio::test]
+async fn a_plugins_volume_is_made_mounted_once_for_each_container_and_removed_by_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let plugin = volume_plugin(dir.path());
+    let bench = bench_with(plugin.plugins());
+    let spec = VolumeSpec { driver: "vols".to_owned(), ..named("data") };
+    let made = bench.volumes.create(spec, None).await.unwrap();
+    assert_eq!((made.driver.as_str(), made.scope), ("vols", VolumeScope::Global));
+    let container = ContainerId::random();
+    for _ in 0..2 {
+        let path = bench.volumes.mount("data", container).await.unwrap();
+        assert_eq!(path, PathBuf::from("/plugin/data"));
+    }
+    for _ in 0..2 {
+        bench.volumes.unmount("data", container).await.unwrap();
+    }
+    bench.volumes.remove("data", OfMissing::Fail).await.unwrap();
+    let called: Vec<String> = plugin.calls().into_iter().map(|(method, _)| method).collect();
+    let count = |method: &str| called.iter().filter(|called| *called == method).count();
+    for method in ["VolumeDriver.Create", "VolumeDriver.Mount", "VolumeDriver.Unmount", "VolumeDriver.Remove"]
+    {
+        assert_eq!(count(method), 1, "{method} in {called:?}");
+    }
+    let mount = plugin.calls().into_iter().find(|(method, _)| method == "VolumeDriver.Mount").unwrap();
+    assert_eq!(mount.1, json!({"Name": "data", "ID": container.to_string()}));
+}
+
+#[tokio::test]
+async fn what_a_plugin_has_is_found_and_what_it_refuses_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let plugin = volume_plugin(dir.path());
+    let bench = bench_with(plugin.plugins());
+    let refused = bench.volumes.create(VolumeSpec { driver: "vols".to_owned(), ..named("bad") }, None).await;
+    assert_eq!(refused.unwrap_err().message(), "create bad: no room");
+    let unknown = bench.volumes.create(VolumeSpec { driver: "nope".to_owned(), ..named("xx") }, None).await;
+    assert_eq!(
+        unknown.unwrap_err().message(),
+        "create xx: error looking up volume plugin nope: plugin \"nope\" not found"
+    );
+    let (shown, status) = Volumes::inspect(&bench.volumes, "there").await.unwrap();
+    assert_eq!((shown.driver.as_str(), status["State"].as_str()), ("vols", Some("fine")));
+    let (listed, warnings) = Volumes::list(&bench.volumes, VolumeFilter::default()).await.unwrap();
+    assert_eq!((listed.len(), warnings.len()), (1, 0));
 }

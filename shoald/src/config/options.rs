@@ -112,9 +112,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     keyed("add-runtime", "runtimes", Json, "Register an additional OCI runtime: NAME=PATH").reloads(),
     same("allow-direct-routing", Bool, "Allow remote access to published ports on container IP addresses"),
     key("allow-nondistributable-artifacts", List, "").ignored("obsolete: every layer may be pushed"),
-    keyed("authorization-plugin", "authorization-plugins", List, "Authorization plugins to load")
-        .reloads()
-        .refused("authorization plugins are not supported yet"),
+    keyed("authorization-plugin", "authorization-plugins", List, "Authorization plugins to load").reloads(),
     same("bip", Text, "IPv4 address and prefix of the default bridge"),
     same("bip6", Text, "IPv6 address and prefix of the default bridge"),
     same("bridge", Text, "Name of the default bridge, or none").short('b'),

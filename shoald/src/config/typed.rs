@@ -46,6 +46,8 @@ pub(crate) struct Config {
     pub(crate) min_api_version: (u16, u16),
     /// Labels of the daemon.
     pub(crate) labels: Vec<String>,
+    /// Plugins that decide about requests, in the order in which they are asked.
+    pub(crate) authorization_plugins: Vec<String>,
     /// Feature switches.
     pub(crate) features: BTreeMap<String, bool>,
     /// Seconds that a shutdown may take; negative is without limit.
@@ -64,6 +66,9 @@ pub(crate) struct Config {
     pub(crate) ignored: Vec<(&'static str, &'static str)>,
 }
 
+/// Where specifications of devices are, unless it is said otherwise.
+const DEFAULT_CDI_DIRECTORIES: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
+
 /// Names that the built-in runtime answers to.
 pub(crate) const EMBEDDED_RUNTIMES: [&str; 3] = ["io.containerd.runc.v2", "runc", "shoal"];
 
@@ -74,6 +79,8 @@ pub(crate) struct ContainerDefaults {
     pub(crate) runtimes: BTreeMap<String, RuntimeProgram>,
     /// Name of the runtime of those that name none.
     pub(crate) runtime: String,
+    /// Where specifications of devices by name are; empty when they are switched off.
+    pub(crate) cdi_directories: Vec<PathBuf>,
     /// Log driver.
     pub(crate) log_driver: String,
     /// Options of that log driver.
@@ -264,6 +271,7 @@ impl Config {
             experimental: settings.bool("experimental").unwrap_or(false),
             min_api_version: min_api_version(settings)?,
             labels: labels(settings)?,
+            authorization_plugins: each_once(settings.list("authorization-plugins")),
             features: features(settings)?,
             shutdown_timeout: settings.int("shutdown-timeout").unwrap_or(15),
             containers: container_defaults(settings)?,
@@ -278,6 +286,17 @@ impl Config {
 
 fn path(settings: &Settings, name: &str, default: &str) -> PathBuf {
     PathBuf::from(settings.text(name).unwrap_or(default))
+}
+
+/// The texts without repetitions, in their order.
+fn each_once(texts: Vec<String>) -> Vec<String> {
+    let mut once = Vec::with_capacity(texts.len());
+    for text in texts {
+        if !once.contains(&text) {
+            once.push(text);
+        }
+    }
+    once
 }
 
 fn hosts(settings: &Settings) -> Result<Vec<HostAddress>, ConfigError> {
@@ -396,6 +415,18 @@ fn features(settings: &Settings) -> Result<BTreeMap<String, bool>, ConfigError> 
     features.iter().map(read_one).collect()
 }
 
+/// Devices by name are on unless the feature is switched off, or directories are given that are none.
+fn cdi_directories(settings: &Settings) -> Result<Vec<PathBuf>, ConfigError> {
+    if features(settings)?.get("cdi") == Some(&false) {
+        return Ok(Vec::new());
+    }
+    if settings.get("cdi-spec-dirs").is_none() {
+        return Ok(DEFAULT_CDI_DIRECTORIES.map(PathBuf::from).into());
+    }
+    let given = settings.list("cdi-spec-dirs");
+    Ok(given.into_iter().filter(|directory| !directory.is_empty()).map(PathBuf::from).collect())
+}
+
 fn check_storage(settings: &Settings) -> Result<(), ConfigError> {
     if let Some(driver) = settings.text("storage-driver")
         && !matches!(driver, "overlay2" | "overlayfs" | "overlay")
@@ -444,6 +475,7 @@ fn container_defaults(settings: &Settings) -> Result<ContainerDefaults, ConfigEr
     Ok(ContainerDefaults {
         runtime,
         runtimes,
+        cdi_directories: cdi_directories(settings)?,
         log_driver: settings.text("log-driver").unwrap_or("json-file").to_owned(),
         log_options: settings.pairs("log-opts"),
         ulimits: ulimits(settings)?,

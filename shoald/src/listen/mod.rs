@@ -11,6 +11,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use api_compat::PeerCertificate;
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -21,7 +22,6 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use self::tls::ClientIdentity;
 pub(crate) use self::unix::remove_stale;
 use crate::config::{Config, HostAddress, TlsMode};
 
@@ -197,7 +197,7 @@ impl Listener {
                     (Connection::Tcp(stream), Socket::Tls(_, acceptor)) => {
                         match acceptor.accept(stream).await {
                             Ok(stream) => {
-                                let identity = ClientIdentity::of(stream.get_ref().1);
+                                let identity = tls::certificate_of(stream.get_ref().1);
                                 serve_one(stream, identity, service, stop).await;
                             }
                             Err(error) => tracing::debug!(%error, "TLS handshake failed"),
@@ -227,7 +227,7 @@ async fn accept(socket: &Socket) -> std::io::Result<Connection> {
 }
 
 /// Serves one connection until it ends; when the daemon stops, after the request under way.
-async fn serve_one<I, S, B>(stream: I, identity: Option<ClientIdentity>, service: S, stop: CancellationToken)
+async fn serve_one<I, S, B>(stream: I, identity: Option<PeerCertificate>, service: S, stop: CancellationToken)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: hyper::service::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use api_compat::PeerCertificate;
 use rustls::RootCertStore;
 use rustls::server::{ServerConfig, ServerConnection, WebPkiClientVerifier};
 use rustls_pki_types::pem::PemObject as _;
@@ -31,19 +32,9 @@ pub(crate) enum TlsError {
     Config(String),
 }
 
-/// The common name of the certificate that a client has shown, for authorisation and the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ClientIdentity {
-    /// The certificate, DER.
-    pub(crate) certificate: CertificateDer<'static>,
-}
-
-impl ClientIdentity {
-    /// What a finished handshake says.
-    pub(super) fn of(connection: &ServerConnection) -> Option<Self> {
-        let certificate = connection.peer_certificates()?.first()?.clone().into_owned();
-        Some(Self { certificate })
-    }
+/// The certificate that a client has shown in a finished handshake.
+pub(super) fn certificate_of(connection: &ServerConnection) -> Option<PeerCertificate> {
+    Some(PeerCertificate(connection.peer_certificates()?.first()?.to_vec()))
 }
 
 /// Reads the files and makes what performs handshakes.

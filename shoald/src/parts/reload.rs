@@ -25,6 +25,7 @@ pub(crate) fn attributes(config: &Config) -> BTreeMap<String, String> {
         ("name", rustix::system::uname().nodename().to_string_lossy().into_owned()),
         ("debug", config.debug.to_string()),
         ("labels", json(&config.labels)),
+        ("authorization-plugins", json(&config.authorization_plugins)),
         ("insecure-registries", json(&registries.insecure)),
         ("registry-mirrors", json(&registries.mirrors)),
         ("max-concurrent-downloads", registries.concurrent_downloads.to_string()),

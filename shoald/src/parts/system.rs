@@ -50,6 +50,7 @@ pub(crate) fn settings(
             "" => "runc".to_owned(),
             name => name.to_owned(),
         },
+        authorization_plugins: config.authorization_plugins.clone(),
         default_log_driver: config.containers.log_driver.clone(),
         init_binary: "docker-init".to_owned(),
         address_pools: config
@@ -59,7 +60,12 @@ pub(crate) fn settings(
             .map(|(base, size)| (base.to_string(), *size))
             .collect(),
         proxies: (mask(&proxies.http), mask(&proxies.https), proxies.no_proxy),
-        cdi_directories: Vec::new(),
+        cdi_directories: config
+            .containers
+            .cdi_directories
+            .iter()
+            .map(|directory| directory.display().to_string())
+            .collect(),
         seccomp_profile: match &config.containers.seccomp {
             SeccompChoice::Unconfined => "unconfined",
             SeccompChoice::Custom(_) => "custom",
