@@ -2,6 +2,7 @@
 
 mod attach;
 mod create;
+mod devices_by_name;
 mod exec;
 mod health;
 mod inspect;
@@ -31,6 +32,7 @@ pub(crate) fn cases() -> Vec<Case> {
     [
         attach::cases(),
         create::cases(),
+        devices_by_name::cases(),
         exec::cases(),
         health::cases(),
         inspect::cases(),

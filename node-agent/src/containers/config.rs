@@ -46,6 +46,8 @@ pub struct EngineConfig {
     pub seccomp: SeccompChoice,
     /// Limits of processes that containers do not set themselves.
     pub ulimits: Vec<Ulimit>,
+    /// Where specifications of devices by name (CDI) are; empty switches them off.
+    pub cdi_directories: Vec<PathBuf>,
     /// Log driver of containers that name none.
     pub log_driver: String,
     /// Its options.
@@ -130,6 +132,7 @@ impl EngineConfig {
             no_new_privileges: NoNewPrivilegesDefault::Off,
             seccomp: SeccompChoice::Builtin,
             ulimits: Vec::new(),
+            cdi_directories: Vec::new(),
             log_driver: "json-file".to_owned(),
             // Bounded unless told otherwise: docs/decisions/2026-11-21-bounded-logs.md.
             log_options: [("max-size", "20m"), ("max-file", "5")]

@@ -21,7 +21,7 @@ use super::run::RunRecord;
 use crate::crash_point::crash_point;
 use crate::error::{ErrorChain, NodeError};
 use crate::runtime::inputs::{NetworkNamespace, SpecInputs};
-use crate::runtime::{bundle, files, launch, spec, texts, user};
+use crate::runtime::{bundle, cdi, files, launch, spec, texts, user};
 use crate::shim_client::{FoundShim, Shim, ShimError};
 
 /// Refuses a runtime whose program is not there. A bare name is looked up in the daemon's search path.
@@ -238,9 +238,11 @@ impl Actor {
         let shared = Arc::clone(&self.shared);
         super::run_blocking(move || {
             files.write().map_err(|source| NodeError::failed("write the container's files", source))?;
-            let devices = crate::runtime::devices::find(&inputs)?;
+            let mut devices = crate::runtime::devices::find(&inputs)?;
+            let named = std::mem::take(&mut devices.named);
             let seccomp = shared.filters.resolve(&inputs)?;
-            let spec = spec::build(&inputs, devices, seccomp)?;
+            let mut spec = spec::build(&inputs, devices, seccomp)?;
+            cdi::apply(&mut spec, &named)?;
             let json = serde_json::to_vec(&spec)
                 .map_err(|source| NodeError::failed("write the runtime spec", source))?;
             bundle::write_config(&path, &json)

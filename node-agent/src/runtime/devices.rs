@@ -12,6 +12,7 @@ use oci_spec::runtime::{LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType};
 use rustix::fs::{major, minor};
 use shoal_types::container::resources::{DeviceMapping, DeviceRequest};
 
+use super::cdi::{self, Catalog, ContainerEdits};
 use super::inputs::SpecInputs;
 use crate::error::NodeError;
 
@@ -33,18 +34,18 @@ pub(crate) struct Devices {
     pub(crate) nodes: Vec<LinuxDevice>,
     /// What is allowed, in the order in which it is applied.
     pub(crate) rules: Vec<LinuxDeviceCgroup>,
+    /// What devices add that were asked for by name.
+    pub(crate) named: Vec<ContainerEdits>,
 }
 
 /// Looks up the devices of a container. Blocks.
 pub(crate) fn find(inputs: &SpecInputs) -> Result<Devices, NodeError> {
     let resources = &inputs.spec.resources;
-    if let Some(request) = resources.device_requests.first() {
-        return Err(unknown_driver(request));
-    }
+    let named = named(&resources.device_requests, &inputs.config.cdi_directories)?;
     if inputs.spec.security.privileged {
-        return privileged(&resources.devices);
+        return Ok(Devices { named, ..privileged(&resources.devices)? });
     }
-    let mut devices = Devices { nodes: Vec::new(), rules: default_rules() };
+    let mut devices = Devices { nodes: Vec::new(), rules: default_rules(), named };
     for mapping in &resources.devices {
         let nodes = nodes_of(mapping)?;
         devices.rules.extend(nodes.iter().map(|node| rule_of(node, &mapping.cgroup_permissions)));
@@ -57,6 +58,21 @@ pub(crate) fn find(inputs: &SpecInputs) -> Result<Devices, NodeError> {
         );
     }
     Ok(devices)
+}
+
+/// Looks up devices that are asked for by name. Nothing is read for a container that asks for none.
+fn named(requests: &[DeviceRequest], directories: &[PathBuf]) -> Result<Vec<ContainerEdits>, NodeError> {
+    if requests.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Without directories nothing is known: devices by name are switched off.
+    let known = (!directories.is_empty()).then(|| Catalog::read(directories));
+    let mut named = Vec::new();
+    for request in requests {
+        let edits = known.as_ref().and_then(|catalog| cdi::edits_for(catalog, request));
+        named.extend(edits.ok_or_else(|| unknown_driver(request))??);
+    }
+    Ok(named)
 }
 
 fn unknown_driver(request: &DeviceRequest) -> NodeError {
@@ -78,7 +94,7 @@ fn privileged(mappings: &[DeviceMapping]) -> Result<Devices, NodeError> {
     }
     let mut everything = LinuxDeviceCgroup::default();
     everything.set_allow(true).set_access(Some(ALL_ACCESS.to_owned()));
-    Ok(Devices { nodes, rules: vec![everything] })
+    Ok(Devices { nodes, rules: vec![everything], named: Vec::new() })
 }
 
 fn default_rules() -> Vec<LinuxDeviceCgroup> {

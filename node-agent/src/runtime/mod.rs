@@ -8,6 +8,7 @@
 pub mod apparmor;
 pub(crate) mod bundle;
 pub(crate) mod capabilities;
+pub(crate) mod cdi;
 pub(crate) mod cgroup;
 pub(crate) mod devices;
 pub(crate) mod exec;

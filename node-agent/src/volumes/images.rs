@@ -14,9 +14,9 @@ use async_trait::async_trait;
 use node_runtime::OverlayRootfs;
 use rustix::fs::CWD;
 use rustix::mount::{MoveMountFlags, move_mount};
-use shoal_types::ContainerId;
 use shoal_types::container::mounts::{MountAccess, MountSource, Propagation};
 use shoal_types::container::state::{MountKind, MountPoint, MountedImage};
+use shoal_types::{ContainerId, ErrorKind};
 
 use super::{run_blocking, subpath};
 use crate::api::containers::OfVolumes;
@@ -80,7 +80,11 @@ impl ImageMounts {
     }
 
     async fn find(&self, reference: &str) -> Result<MountedImage, NodeError> {
-        let found = self.images.resolve(reference, None).await?;
+        let found = self.images.resolve(reference, None).await.map_err(|error| match error.kind() {
+            // *Not found* would make clients pull the container's own image and try again.
+            ErrorKind::NotFound => NodeError::invalid(error.message()),
+            _ => error,
+        })?;
         let manifest = found.manifest.as_ref().map_or(found.id.0, |manifest| manifest.digest);
         Ok(MountedImage { id: found.id, manifest, chain: found.chain })
     }
@@ -257,8 +261,6 @@ fn attach(layers: Vec<PathBuf>, target: &Path) -> Result<(), NodeError> {
 
 #[cfg(test)]
 mod tests {
-    use shoal_types::ErrorKind;
-
     use super::*;
 
     #[test]

@@ -53,6 +53,7 @@ pub(crate) fn engine_config(config: &Config) -> EngineConfig {
         },
         seccomp: wanted.seccomp.clone(),
         ulimits: wanted.ulimits.clone(),
+        cdi_directories: wanted.cdi_directories.clone(),
         log_driver: wanted.log_driver.clone(),
         log_options,
         stop_timeout: wanted.stop_timeout,
