@@ -43,6 +43,7 @@ pub mod version;
 mod websocket;
 
 pub use authorization::{Authorization, PeerCertificate};
+pub use convert::task_container::request_of;
 pub use error::ApiError;
 pub use reply::{Body, BodyError};
 pub use service::Api;

@@ -102,7 +102,12 @@ async fn answers_that_have_no_body_announce_none() {
 async fn the_floor_can_be_raised() {
     let (_, fake) = api();
     let daemon = DaemonInfo { min_api_version: ApiVersion::v1(44), ..DaemonInfo::default() };
-    let api = Api::new(ApiState { node: fake.node(), cluster: manager::NotAMember::bundle(), builder: std::sync::Arc::new(builder::Unsupported), daemon });
+    let api = Api::new(ApiState {
+        node: fake.node(),
+        cluster: manager::NotAMember::bundle(),
+        builder: std::sync::Arc::new(builder::Unsupported),
+        daemon,
+    });
     let answer = ask(&api, "GET", "/v1.43/info").await;
     assert_eq!(
         answer.message(),

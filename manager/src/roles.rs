@@ -41,10 +41,12 @@ fn due(snapshot: &Snapshot, members: &[MemberStatus]) -> Vec<Due> {
         (NodeRole::Worker, NodeRole::Manager) => Some(Due::Demote(node.id)),
         _ => None,
     });
+    // A store without any node is one that is just being begun: its first member leads before the first objects are there.
+    let is_begun = snapshot.nodes().next().is_some();
     let gone = members
         .iter()
         .map(|status| status.member.node)
-        .filter(|node| snapshot.node(*node).is_none())
+        .filter(|node| is_begun && snapshot.node(*node).is_none())
         .map(Due::Forget);
     roles.chain(gone).collect()
 }

@@ -25,5 +25,6 @@ mod service_container;
 mod service_mount;
 pub(crate) mod system;
 pub(crate) mod task;
+pub(crate) mod task_container;
 pub(crate) mod task_spec;
 pub(crate) mod volume;

@@ -581,12 +581,14 @@ impl Owner {
         if let Some(member) = self.member.take() {
             // Nothing shall be asked of it while it ends.
             self.publish();
-            member.worker.leave().await;
-            let goodbye = tokio::time::timeout(GOODBYE_LIMIT, member.client.say_goodbye()).await;
+            let Member { worker, client, manager, .. } = member;
+            worker.leave().await;
+            let goodbye = tokio::time::timeout(GOODBYE_LIMIT, client.say_goodbye()).await;
             if !matches!(goodbye, Ok(Ok(()))) {
                 tracing::debug!("managers could not be told that this node leaves");
             }
-            if let Some(manager) = member.manager {
+            drop(client);
+            if let Some(manager) = manager {
                 manager.stop().await;
             }
         }
@@ -605,8 +607,11 @@ impl Owner {
     async fn stop(&mut self) {
         self.give_up_work();
         if let Some(member) = self.member.take() {
-            member.worker.stop().await;
-            if let Some(manager) = member.manager {
+            let Member { worker, client, manager, .. } = member;
+            worker.stop().await;
+            // A manager waits for its clients when it ends, and this is one of them.
+            drop(client);
+            if let Some(manager) = manager {
                 manager.stop().await;
             }
         }

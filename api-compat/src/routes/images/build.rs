@@ -150,11 +150,8 @@ fn parameters(call: &Call) -> Result<BuildParameters, ApiError> {
 fn resources(query: &Query) -> Result<Resources, ApiError> {
     let limits: Vec<host_config::Ulimit> =
         json_or_default(query, "ulimits", "error reading ulimit settings")?;
-    let limits = limits.into_iter().map(|limit| Ulimit {
-        name: limit.name,
-        hard: limit.hard,
-        soft: limit.soft,
-    });
+    let limits =
+        limits.into_iter().map(|limit| Ulimit { name: limit.name, hard: limit.hard, soft: limit.soft });
     Ok(Resources {
         memory: number(query, "memory"),
         memory_swap: number(query, "memswap"),
@@ -211,7 +208,8 @@ mod tests {
 
     #[test]
     fn parameters_that_cannot_be_read_are_named() {
-        let query = Query::parse("labels={&ulimits=[{\"Name\":\"nofile\",\"Hard\":2,\"Soft\":1}]&cachefrom=null");
+        let query =
+            Query::parse("labels={&ulimits=[{\"Name\":\"nofile\",\"Hard\":2,\"Soft\":1}]&cachefrom=null");
         let labels: Result<std::collections::BTreeMap<String, String>, _> =
             json_or_default(&query, "labels", "error reading labels");
         assert!(labels.unwrap_err().message().starts_with("error reading labels: "));
