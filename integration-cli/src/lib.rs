@@ -23,6 +23,7 @@ pub mod events;
 pub mod guard;
 pub mod http;
 pub mod images;
+pub mod lan;
 pub mod leftovers;
 pub mod log_audit;
 pub mod machine;

@@ -189,7 +189,8 @@ pub fn cgroup_hierarchies() -> Vec<PathBuf> {
     found
 }
 
-fn hold(namespaces: &[&str], script: &str, arguments: &[String]) -> Running {
+/// Namespaces that a shell holds until the test process or the handle goes; `script` prepares them.
+pub(crate) fn hold(namespaces: &[&str], script: &str, arguments: &[String]) -> Running {
     let mut command = command("unshare");
     command.args(namespaces).arg("--").arg("sh").arg("-ec");
     command.arg(format!("{script}\necho ready\nread forever || true")).arg("sh").args(arguments);

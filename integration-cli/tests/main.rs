@@ -6,6 +6,7 @@
     reason = "cases report failure by panicking; without the standard harness the lints do not know these are tests"
 )]
 
+mod cluster;
 mod containers;
 mod crash;
 mod daemon;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
 
 fn cases() -> Vec<Case> {
     [
+        cluster::cases(),
         containers::cases(),
         crash::cases(),
         daemon::cases(),
