@@ -232,7 +232,7 @@ async fn a_machine_outside_a_cluster_says_so_in_swarms_words() {
         ("GET", "/nodes/x"),
         ("POST", "/services/create"),
         ("GET", "/services"),
-        ("GET", "/services/x/logs"),
+        ("GET", "/services/x/logs?stdout=1"),
         ("GET", "/tasks"),
         ("GET", "/secrets"),
         ("DELETE", "/configs/x"),

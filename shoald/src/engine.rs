@@ -231,13 +231,14 @@ impl Engine {
 
     /// Starts what watches over the engine's helpers until `stop`.
     pub(crate) fn spawn_keepers(&self, background: &TaskTracker, stop: &CancellationToken) {
-        let (networks, stop) = (self.networks.clone(), stop.clone());
-        background.spawn(async move {
-            tokio::select! {
-                () = networks.watch_netd() => {}
-                () = stop.cancelled() => {}
-            }
-        });
+        let networks = self.networks.clone();
+        let netd = async move { networks.watch_netd().await };
+        background.spawn(stop.clone().run_until_cancelled_owned(netd));
+        if let Some(membership) = self.membership.clone() {
+            let events = self.events.clone();
+            let relay = async move { membership.relay_events(events).await };
+            background.spawn(stop.clone().run_until_cancelled_owned(relay));
+        }
     }
 
     /// Takes other settings and tells it as an event. Containers that run keep what they were started with. Fails without

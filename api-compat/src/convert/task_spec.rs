@@ -55,7 +55,8 @@ pub(super) fn template(asked: TaskSpec) -> Result<TaskTemplate, ApiError> {
         networks: asked.networks.into_iter().map(network).collect(),
         logging: asked.log_driver.map(logging),
         force_update: asked.force_update,
-        runtime: asked.runtime,
+        // One word for one thing: what is shown and sent back must not look like a change, or every task would be replaced.
+        runtime: String::new(),
         credentials: None,
     })
 }
@@ -233,6 +234,13 @@ mod tests {
             let template = read(&full_template()).unwrap();
             assert_eq!(serde_json::to_value(shown(&template, defaults)).unwrap(), full_template());
         }
+    }
+
+    #[test]
+    fn a_bare_template_that_is_shown_and_sent_back_is_the_same() {
+        let bare = read(&json!({"ContainerSpec": {"Image": "i"}})).unwrap();
+        let again = read(&serde_json::to_value(shown(&bare, Defaults::Omitted)).unwrap()).unwrap();
+        assert_eq!(again, bare);
     }
 
     #[test]

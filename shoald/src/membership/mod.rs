@@ -2,7 +2,8 @@
 //!
 //! Start reading at [`SwarmMembership`], the port for the front end; [`owner`] holds what runs and is the only one to change it.
 //! `address.rs` finds out where this node is (pure), `record.rs` keeps that, `dispatcher.rs` leads the worker to the managers, `switch.rs`
-//! the front end to this machine's manager. It is here and not in one of the two crates because both begin and end together.
+//! the front end to this machine's manager, `events.rs` tells what happens there. It is here and not in one of the two crates because
+//! both begin and end together.
 //!
 //! ```text
 //! <data-root>/swarm/
@@ -13,6 +14,7 @@
 
 mod address;
 mod dispatcher;
+mod events;
 mod member;
 mod owner;
 mod record;
@@ -30,6 +32,7 @@ use manager::api::membership::{
 };
 use manager::node::ManagerNode;
 use node_agent::api::Node;
+use node_agent::events::EventLog;
 use node_agent::store::Store;
 use node_agent::worker::DescribeRequest;
 use shoal_types::cluster::service::GenericResource;
@@ -120,6 +123,12 @@ impl SwarmMembership {
     /// The cluster's ports for the front end.
     pub(crate) fn cluster(&self) -> Cluster {
         Switch { published: self.published.clone() }.bundle(Arc::new(self.clone()))
+    }
+
+    /// Writes what happens to objects of the cluster into the node's events for as long as the membership lives. A keeper of
+    /// the daemon runs it; it may be dropped at any time.
+    pub(crate) async fn relay_events(&self, log: EventLog) {
+        events::relay(self.published.clone(), log).await;
     }
 
     /// Ends manager and worker; tasks go on. The next daemon takes everything up.

@@ -175,7 +175,7 @@ async fn pin_image(spec: &mut Wanted, pinning: Option<Pinning>) -> Option<Vec<St
     let reference = reference.with_default_tag();
     match transfers.distribution(&reference, credentials).await {
         Ok(found) => {
-            *image = reference.with_digest(found.descriptor.digest).familiar();
+            *image = format!("{}@{}", reference.familiar(), found.descriptor.digest);
             None
         }
         Err(error) => {
