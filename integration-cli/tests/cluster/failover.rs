@@ -6,7 +6,11 @@ use std::time::{Duration, Instant};
 
 use super::{Cluster, options};
 
-cases![a_killed_leader_is_replaced_and_nothing_is_lost, restarts_of_daemons_stop_no_task,];
+cases![
+    a_killed_leader_is_replaced_and_nothing_is_lost,
+    restarts_of_daemons_stop_no_task,
+    a_node_that_is_cut_off_keeps_its_tasks_alive_until_it_returns,
+];
 
 fn pids(cluster: &Cluster, number: usize) -> Vec<String> {
     let ids = cluster.node(number).docker("ps -q --no-trunc --filter is-task=true").ok();
@@ -74,5 +78,26 @@ fn restarts_of_daemons_stop_no_task(t: &Test) {
     };
     assert_eq!(ids(&tasks), ids(&after), "the same tasks run");
     cluster.node(1).docker("service rm web").ok();
+    cluster.dissolve();
+}
+
+fn a_node_that_is_cut_off_keeps_its_tasks_alive_until_it_returns(t: &Test) {
+    let cluster = Cluster::formed(t, 1, 1);
+    let (one, two) = (cluster.node(1), cluster.node(2));
+    let service = "service create --detach --no-resolve-image --name web --replicas 2 --restart-delay 100ms busybox park";
+    one.docker(service).ok();
+    cluster.await_running(1, "web", 2);
+    let id = two.docker("ps -q --filter is-task=true").ok();
+    cluster.lan.cut(2);
+    two.docker(&format!("kill {id}")).ok();
+    eventually("the node has started its task again by itself", || {
+        (two.docker("ps -q --filter is-task=true").ok() == id).then_some(())
+    });
+    eventually("the other node has a replacement", || (cluster.containers(1).len() == 2).then_some(()));
+    cluster.lan.mend(2);
+    eventually("the copy is stopped", || cluster.containers(2).is_empty().then_some(()));
+    cluster.await_ready(2);
+    cluster.await_running(1, "web", 2);
+    one.docker("service rm web").ok();
     cluster.dissolve();
 }

@@ -41,7 +41,7 @@ pub(crate) fn cases() -> Vec<Case> {
 pub(crate) struct Cluster {
     /// Before the network: a machine that is torn down takes its cable along.
     pub(crate) nodes: Vec<OwnDaemon>,
-    _lan: Lan,
+    pub(crate) lan: Lan,
 }
 
 /// Options of the daemon with this number.
@@ -65,7 +65,7 @@ impl Cluster {
                 node
             })
             .collect();
-        Self { nodes, _lan: lan }
+        Self { nodes, lan }
     }
 
     /// A cluster of so many managers and workers that are all ready.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use shoal_types::TaskId;
 use shoal_types::cluster::task::TaskStatus;
+use shoal_types::cluster::task_state::TaskState;
 use shoal_types::protocol::StatusReport;
 use tokio::sync::{Notify, watch};
 
@@ -35,12 +36,16 @@ pub(super) struct Reporter {
 struct Shared {
     known: Mutex<Known>,
     wake: Notify,
+    /// Rises whenever a leader has taken a report.
+    taken: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
 struct Known {
     latest: BTreeMap<TaskId, TaskStatus>,
     untold: BTreeSet<TaskId>,
+    /// What leaders have taken.
+    told: BTreeMap<TaskId, TaskState>,
 }
 
 impl Reporter {
@@ -53,11 +58,19 @@ impl Reporter {
         self.shared.wake.notify_one();
     }
 
+    /// Waits until a leader has taken that the task has come to this state. Without a session that is for ever.
+    pub(super) async fn until_told(&self, task: TaskId, state: TaskState) {
+        let mut taken = self.shared.taken.subscribe();
+        // Fails never: this holds the sender.
+        let _ = taken.wait_for(|_| self.known().told.get(&task) == Some(&state)).await;
+    }
+
     /// Forgets a task that managers have forgotten.
     pub(super) fn forget(&self, task: TaskId) {
         let mut known = self.known();
         known.latest.remove(&task);
         known.untold.remove(&task);
+        known.told.remove(&task);
     }
 
     /// Reports until the sender of sessions is gone.
@@ -88,9 +101,14 @@ impl Reporter {
                 continue;
             }
             let report = StatusReport { tasks: batch };
-            let tasks: Vec<TaskId> = report.tasks.iter().map(|(task, _)| *task).collect();
+            let states: Vec<(TaskId, TaskState)> =
+                report.tasks.iter().map(|(task, status)| (*task, status.state)).collect();
+            let tasks: Vec<TaskId> = states.iter().map(|(task, _)| *task).collect();
             let failure = match tokio::time::timeout(REPORT_LIMIT, reports.report(report)).await {
-                Ok(Ok(())) => continue,
+                Ok(Ok(())) => {
+                    self.note_taken(states);
+                    continue;
+                }
                 Ok(Err(error)) => error.message,
                 Err(_) => "no answer in time".to_owned(),
             };
@@ -107,6 +125,18 @@ impl Reporter {
             known.untold.remove(task);
         }
         tasks.into_iter().filter_map(|task| Some((task, known.latest.get(&task)?.clone()))).collect()
+    }
+
+    fn note_taken(&self, states: Vec<(TaskId, TaskState)>) {
+        let mut known = self.known();
+        for (task, state) in states {
+            // One that was forgotten meanwhile stays so.
+            if known.latest.contains_key(&task) {
+                known.told.insert(task, state);
+            }
+        }
+        drop(known);
+        self.shared.taken.send_modify(|count| *count += 1);
     }
 
     fn give_back(&self, tasks: Vec<TaskId>) {
@@ -132,7 +162,6 @@ impl Reporter {
 mod tests {
     use async_trait::async_trait;
     use shoal_types::ErrorKind;
-    use shoal_types::cluster::task_state::TaskState;
     use shoal_types::protocol::LogReport;
     use tokio::sync::mpsc;
 

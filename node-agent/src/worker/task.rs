@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use shoal_types::TaskId;
-use shoal_types::cluster::task::Task;
+use shoal_types::cluster::task::{Task, TaskStatus};
 use shoal_types::cluster::task_state::TaskState;
 use tokio::sync::watch;
 
@@ -200,10 +200,15 @@ impl Actor {
             Ok(()) => 0,
             Err(error) => error.exit_code()?,
         };
-        let alone_for = self.around.connection.borrow().alone_for()?;
         let now = Timestamp::now();
+        let rule = &wish.task.template.restart;
+        let end = End { code, restarts: &self.state.restarts, now, alone_for: Duration::ZERO };
+        if alone::answer(rule, end) == Answer::Conclude || self.is_taken(outcome).await {
+            return None;
+        }
+        let alone_for = self.around.connection.borrow().alone_for()?;
         let end = End { code, restarts: &self.state.restarts, now, alone_for };
-        let Answer::RestartAfter(delay) = alone::answer(&wish.task.template.restart, end) else {
+        let Answer::RestartAfter(delay) = alone::answer(rule, end) else {
             return None;
         };
         tracing::info!(task.id = %self.id, code, delay = ?delay, "task has ended while there are no managers");
@@ -228,6 +233,36 @@ impl Actor {
             Err(error) => tracing::warn!(task.id = %self.id, %error, "task cannot be started again in place"),
         }
         Some(Settled::GoOn)
+    }
+
+    /// Whether a leader has taken the end of the task, so that it is an ordinary one. A session that seems open may lead nowhere;
+    /// until the leader has confirmed, the end is not final, and what was said of it is taken back when the session turns out lost.
+    async fn is_taken(&mut self, outcome: &Result<(), TaskError>) -> bool {
+        let mut connection = self.around.connection.clone();
+        if connection.borrow_and_update().alone_for().is_some() {
+            return false;
+        }
+        let mut ended = self.state.status.clone();
+        ended.at = Timestamp::now();
+        match outcome {
+            Ok(()) => {
+                ended.state = TaskState::Complete;
+                "finished".clone_into(&mut ended.message);
+            }
+            Err(error) => describe_failure(&mut ended, error),
+        }
+        let state = ended.state;
+        self.around.reporter.tell(self.id, ended);
+        let taken = tokio::select! {
+            () = self.around.reporter.until_told(self.id, state) => true,
+            // What is wanted now is not to run: there is nothing to start again.
+            _ = self.wish.changed() => true,
+            lost = connection.wait_for(|connection| connection.alone_for().is_some()) => lost.is_err(),
+        };
+        if !taken {
+            self.around.reporter.tell(self.id, self.state.status.clone());
+        }
+        taken
     }
 
     /// Stops, removes and forgets the task; goes on trying, because nobody else will.
@@ -260,12 +295,7 @@ impl Actor {
 
     async fn fail(&mut self, error: &TaskError) {
         let status = &mut self.state.status;
-        if let (Some(code), Some(container)) = (error.exit_code(), &mut status.container) {
-            container.exit_code = code;
-            container.pid = 0;
-        }
-        status.error = error.to_string();
-        status.state = step::failed(status.state);
+        describe_failure(status, error);
         tracing::info!(task.id = %self.id, state = %status.state, error = status.error, "task has failed");
         self.state.status.at = Timestamp::now();
         self.persist().await;
@@ -316,6 +346,16 @@ impl Actor {
     async fn changed(&mut self) -> Settled {
         Settled::of(self.wish.changed().await.is_ok())
     }
+}
+
+/// A status with what went wrong.
+fn describe_failure(status: &mut TaskStatus, error: &TaskError) {
+    if let (Some(code), Some(container)) = (error.exit_code(), &mut status.container) {
+        container.exit_code = code;
+        container.pid = 0;
+    }
+    status.error = error.to_string();
+    status.state = step::failed(status.state);
 }
 
 /// Whether an actor goes on.

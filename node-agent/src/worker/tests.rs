@@ -390,6 +390,28 @@ async fn without_managers_a_task_is_started_again_in_place_and_stays_running() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_end_that_no_leader_has_taken_is_not_final() {
+    let machine = Machine::new();
+    let bench = Bench::start(&machine, machine.daemon().await).await;
+    bench.connect();
+    let task = a_task("web", 1);
+    bench.assign(&[&task]).await;
+    bench.ear.hear(task.id, TaskState::Running).await;
+    let id = bench.container(&task).await;
+    // The cable is cut, but the session seems open for some seconds more.
+    bench.way.send_replace(None);
+    let mut events = machine.follow_events();
+    machine.process(id).exit(1);
+    events.until("die").await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    bench.disconnect(Duration::from_secs(6));
+    events.until("start").await;
+    bench.connect();
+    let heard = bench.ear.hear(task.id, TaskState::Running).await;
+    assert!(!states(&heard).contains(&TaskState::Failed));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_end_is_told_when_managers_come_back_before_the_restart() {
     let machine = Machine::new();
     let bench = Bench::start(&machine, machine.daemon().await).await;
