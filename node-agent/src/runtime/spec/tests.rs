@@ -47,7 +47,7 @@ fn asked(change: impl FnOnce(&mut ContainerSpec)) -> SpecInputs {
 }
 
 fn built(inputs: &SpecInputs) -> Spec {
-    build(inputs, Devices { nodes: Vec::new(), rules: Vec::new() }, None).unwrap()
+    build(inputs, Devices::default(), None).unwrap()
 }
 
 /// Namespaces as `kind` or `kind=path`.
@@ -212,7 +212,7 @@ fn read_only_binds_reach_as_deep_as_the_kernel_can() {
         let mut inputs = inputs();
         inputs.host = Arc::new(Host { recursive_read_only, ..Host::capable(CgroupVersion::V1) });
         bind(&mut inputs, "/h", "/m", access);
-        let built = build(&inputs, Devices { nodes: Vec::new(), rules: Vec::new() }, None).ok()?;
+        let built = build(&inputs, Devices::default(), None).ok()?;
         mounted_at(&built, "/m").1.into_iter().find(|option| option.ends_with("ro"))
     };
     assert_eq!(access_of(MountAccess::ReadOnly, true).as_deref(), Some("rro"));
