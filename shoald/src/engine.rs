@@ -202,12 +202,8 @@ impl Engine {
         let authorization = Authorization::new(plugins);
         authorization.check(&config.authorization_plugins).await.map_err(StartError::Authorization)?;
         authorization.ask(&config.authorization_plugins);
-        let state = ApiState {
-            node,
-            cluster,
-            builder: Arc::new(builder::Unsupported),
-            daemon: daemon_info(config),
-        };
+        let state =
+            ApiState { node, cluster, builder: Arc::new(builder::Unsupported), daemon: daemon_info(config) };
         let api = Api::new(state).authorized_by(authorization.clone());
         Ok(Self {
             identity,
