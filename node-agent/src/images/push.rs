@@ -251,7 +251,9 @@ async fn pack_part(
             BlobRole::Config => blob.clone_from(&config),
             BlobRole::Layer(shown) => {
                 let form = image.layers.iter().position(|layer| layer.digest == *shown);
-                form.and_then(|place| layers.get(place)).map(|form| blob.clone_from(form));
+                if let Some(form) = form.and_then(|place| layers.get(place)) {
+                    blob.clone_from(form);
+                }
             }
         }
     }

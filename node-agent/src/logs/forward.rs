@@ -241,6 +241,7 @@ impl Sender {
                 Err(error) => {
                     self.connection = None;
                     self.note_failure(&error);
+                    // A server that is away does not say when it is back.
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }

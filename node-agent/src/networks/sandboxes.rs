@@ -187,7 +187,7 @@ impl ContainerNetworks for NetworkStore {
             match run {
                 Ok(run) => drop(runs.insert(container, run)),
                 Err(error) => {
-                    tracing::error!(container.id = %container, error = %error.message(), "network of a container")
+                    tracing::error!(container.id = %container, error = %error.message(), "network of a container cannot be told");
                 }
             }
         }

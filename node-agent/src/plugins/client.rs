@@ -149,6 +149,7 @@ impl Plugin {
                 return Err(PluginError::Unreachable { method: method.to_owned(), source: error });
             }
             tracing::debug!(plugin.name = self.name, %error, "plugin cannot be reached; trying again");
+            // A plugin that is being started does not say when it listens.
             tokio::time::sleep(pause).await;
             pause *= 2;
         }

@@ -1,3 +1,7 @@
+//! Plugins that answer, refuse, and are away.
+//!
+//! Start anywhere; `testing` has the plugin.
+
 use serde_json::{Value, json};
 
 use super::testing::FakePlugin;

@@ -162,6 +162,7 @@ async fn open(host: &Host, task: &Task, options: &LogOptions) -> Result<Logs, St
         if !options.follow {
             return Err(format!("task {} has not been scheduled", task.id));
         }
+        // A task without a container yet: nothing tells when it has one.
         tokio::time::sleep(LOOK_AGAIN).await;
     }
 }

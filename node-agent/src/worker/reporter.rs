@@ -114,6 +114,7 @@ impl Reporter {
             };
             tracing::debug!(error = failure, tasks = tasks.len(), "states of tasks are not reported yet");
             self.give_back(tasks);
+            // Managers that do not answer do not say when they will.
             tokio::time::sleep(RETRY).await;
         }
     }
@@ -213,6 +214,7 @@ mod tests {
         let (way, mut hearing) = ear(1);
         let (_sender, receiver) = watch::channel(way);
         let running = tokio::spawn(reporter.clone().run(receiver));
+        // The clock stands still in this test; this moves it.
         tokio::time::sleep(RETRY / 2).await;
         reporter.tell(task, status(TaskState::Running));
         let heard = hearing.recv().await.unwrap();

@@ -75,6 +75,7 @@ impl SessionKeeper {
                     failures + 1
                 }
             };
+            // Managers that cannot be reached do not say when they can.
             tokio::time::sleep(wait_after(failures, rand::random())).await;
         }
     }
@@ -168,6 +169,7 @@ impl SessionKeeper {
     /// Resolves when the node has something else to say of itself.
     async fn description_changes(&self, told: &NodeDescription) {
         loop {
+            // The machine does not tell of changes of what is described.
             tokio::time::sleep(DESCRIBE_EVERY).await;
             if self.describer.describe().await.is_ok_and(|now| now != *told) {
                 return;
@@ -180,6 +182,7 @@ impl SessionKeeper {
 async fn beat(reports: Arc<dyn Reports>) -> DispatchError {
     loop {
         match tokio::time::timeout(HEARTBEAT_LIMIT, reports.heartbeat()).await {
+            // The beat itself: the manager says when it wants the next one.
             Ok(Ok(next)) => tokio::time::sleep(next).await,
             Ok(Err(error)) => return error,
             Err(_) => return DispatchError::new(ErrorKind::Unavailable, "heartbeat is not answered"),

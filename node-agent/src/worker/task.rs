@@ -214,6 +214,7 @@ impl Actor {
         tracing::info!(task.id = %self.id, code, delay = ?delay, "task has ended while there are no managers");
         let mut connection = self.around.connection.clone();
         tokio::select! {
+            // The delay that the service's restart policy asks for.
             () = tokio::time::sleep(delay) => {}
             // Managers are back: they decide what the end leads to.
             _ = connection.wait_for(|connection| connection.alone_for().is_none()) => return None,
@@ -337,6 +338,7 @@ impl Actor {
 
     async fn pause(&mut self, time: Duration) -> Settled {
         tokio::select! {
+            // Waiting is what the caller wants.
             () = tokio::time::sleep(time) => Settled::GoOn,
             // Cancel-safe: the next round looks at the wish anyway.
             changed = self.wish.changed() => Settled::of(changed.is_ok()),

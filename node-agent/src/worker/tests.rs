@@ -218,6 +218,7 @@ impl Bench {
     async fn until_gone(&self, task: &Task) {
         let gone = async {
             while self.engine.inspect(&task.name()).await.is_ok() {
+                // The engine tells of the removal before the name is free.
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
@@ -426,6 +427,7 @@ async fn an_end_is_told_when_managers_come_back_before_the_restart() {
     bench.ear.hear(task.id, TaskState::Running).await;
     bench.disconnect(Duration::ZERO);
     machine.process(bench.container(&task).await).exit(4);
+    // The clock stands still in this test; this moves it beyond every delay.
     tokio::time::sleep(Duration::from_secs(60)).await;
     bench.connect();
     let heard = bench.ear.hear(task.id, TaskState::Failed).await;

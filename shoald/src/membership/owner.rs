@@ -430,6 +430,7 @@ impl Owner {
         let config = manager_config(&self.parts.settings, &member.record);
         let (credentials, remotes) = (Arc::clone(&member.credentials), member.known_managers());
         self.work(async move {
+            // The back-off before a manager that has ended is started again.
             tokio::time::sleep(pause).await;
             Outcome::Managing(run_manager(config, credentials, remotes).await)
         });
@@ -657,6 +658,7 @@ async fn join(directory: std::path::PathBuf, request: JoinRequest, found: Addres
             Err(error) if !is_final(&error) => {
                 tracing::info!(%error, "no manager lets this machine in yet");
                 failures += 1;
+                // A cluster without a leader does not say when it has one.
                 tokio::time::sleep(pause_after(failures)).await;
             }
             outcome => return Outcome::Enrolled(record, outcome),
@@ -696,6 +698,7 @@ async fn source_towards(remote: SocketAddr) -> IpAddr {
 }
 
 async fn renew(client: Arc<WorkerClient>, pause: Duration) -> Outcome {
+    // Until the certificate is old enough to be renewed.
     tokio::time::sleep(pause).await;
     Outcome::Renewed(client.renew().await)
 }
