@@ -5,6 +5,7 @@
 //! does. Texts of events are put together by those who publish; their JSON is the front end's.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -31,6 +32,7 @@ struct Shared {
     // Held for the push and the send together, so that history and live events have one order.
     history: Mutex<VecDeque<Arc<Event>>>,
     live: broadcast::Sender<Arc<Event>>,
+    n_published: AtomicU64,
 }
 
 impl Default for EventLog {
@@ -43,7 +45,8 @@ impl EventLog {
     /// An empty log.
     pub fn new() -> Self {
         let (live, _) = broadcast::channel(QUEUE_LEN);
-        Self { shared: Arc::new(Shared { history: Mutex::new(VecDeque::with_capacity(HISTORY_LEN)), live }) }
+        let history = Mutex::new(VecDeque::with_capacity(HISTORY_LEN));
+        Self { shared: Arc::new(Shared { history, live, n_published: AtomicU64::new(0) }) }
     }
 
     /// Publishes that something happened to an object just now.
@@ -61,6 +64,7 @@ impl EventLog {
     /// Publishes an event as it is.
     pub fn publish_event(&self, event: Event) {
         let event = Arc::new(event);
+        self.shared.n_published.fetch_add(1, Ordering::Relaxed);
         let mut history = self.shared.history.lock().unwrap_or_else(PoisonError::into_inner);
         if history.len() == HISTORY_LEN {
             history.pop_front();
@@ -68,6 +72,11 @@ impl EventLog {
         history.push_back(Arc::clone(&event));
         // Fails only when nobody listens.
         let _ = self.shared.live.send(event);
+    }
+
+    /// How many events were published since the daemon started.
+    pub fn n_published(&self) -> u64 {
+        self.shared.n_published.load(Ordering::Relaxed)
     }
 
     /// Live events from now on, for tests that must not miss one.

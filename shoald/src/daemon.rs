@@ -69,6 +69,10 @@ async fn live(
     directories::prepare(&config)?;
     let _pidfile = Pidfile::create(&config.pidfile)?;
     let listeners = listen::bind(&config).await?;
+    let metrics = match &config.metrics_address {
+        Some(address) => Some(listen::bind_metrics(address).await?),
+        None => None,
+    };
     let engine = Engine::open(&config, &listeners, descriptors, Policies::Follow).await?;
     let background = TaskTracker::new();
     let stop = CancellationToken::new();
@@ -80,6 +84,10 @@ async fn live(
         tracing::info!(listener = listener.name(), "API listens");
         let service = Noticed { api: engine.api(), quiet: quiet.clone() };
         background.spawn(listener.serve(service, connections.clone(), stop.clone()));
+    }
+    if let Some(listener) = metrics {
+        tracing::info!(listener = listener.name(), "metrics are served");
+        background.spawn(listener.serve(engine.metrics(), connections.clone(), stop.clone()));
     }
     // Fails when nobody supervises us.
     let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);

@@ -44,6 +44,7 @@ use crate::config::Config;
 use crate::identity;
 use crate::listen::{ListenError, Listener};
 use crate::membership::{MembershipParts, SwarmMembership};
+use crate::metrics::Metrics;
 use crate::parts::{
     containers::engine_config, networks::network_config, registries::registry_config, reload, swarm, system,
 };
@@ -191,6 +192,9 @@ impl Engine {
             system: Arc::new(system.clone()),
             events: Arc::new(events.clone()),
         };
+        let authorization = Authorization::new(plugins);
+        authorization.check(&config.authorization_plugins).await.map_err(StartError::Authorization)?;
+        authorization.ask(&config.authorization_plugins);
         let membership = match policies {
             Policies::Follow => {
                 let settings = swarm::membership_settings(config);
@@ -199,9 +203,6 @@ impl Engine {
             Policies::LeaveAlone => None,
         };
         let cluster = membership.as_ref().map_or_else(NotAMember::bundle, SwarmMembership::cluster);
-        let authorization = Authorization::new(plugins);
-        authorization.check(&config.authorization_plugins).await.map_err(StartError::Authorization)?;
-        authorization.ask(&config.authorization_plugins);
         let state =
             ApiState { node, cluster, builder: Arc::new(builder::Unsupported), daemon: daemon_info(config) };
         let api = Api::new(state).authorized_by(authorization.clone());
@@ -223,6 +224,11 @@ impl Engine {
     /// What answers requests.
     pub(crate) fn api(&self) -> Api {
         self.api.clone()
+    }
+
+    /// What answers with figures.
+    pub(crate) fn metrics(&self) -> Metrics {
+        Metrics::new(self.system.clone(), self.events.clone())
     }
 
     /// Starts what watches over the engine's helpers until `stop`.

@@ -14,6 +14,7 @@ mod limits;
 mod listen;
 mod membership;
 mod memory;
+mod metrics;
 mod parts;
 mod pidfile;
 mod signals;

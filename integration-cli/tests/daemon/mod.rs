@@ -4,6 +4,7 @@ mod cgroups;
 mod config;
 mod listeners;
 mod live_restore;
+mod metrics;
 mod reload;
 mod restart;
 mod signals;
@@ -18,6 +19,7 @@ pub(crate) fn cases() -> Vec<Case> {
         config::cases(),
         listeners::cases(),
         live_restore::cases(),
+        metrics::cases(),
         reload::cases(),
         restart::cases(),
         signals::cases(),

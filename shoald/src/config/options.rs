@@ -182,7 +182,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     same("max-concurrent-downloads", Int, "Layers that one pull fetches at a time (default 3)").reloads(),
     same("max-concurrent-uploads", Int, "Layers that one push sends at a time (default 5)").reloads(),
     same("max-download-attempts", Int, "Attempts to fetch a layer (default 5)").reloads(),
-    same("metrics-addr", Text, "Where to serve metrics").refused("metrics are not served yet"),
+    same("metrics-addr", Text, "Where to serve metrics for Prometheus: HOST:PORT"),
     key("min-api-version", Text, ""),
     same("mtu", Int, "MTU of the default bridge"),
     same("network-control-plane-mtu", Int, "MTU of the cluster's control plane").ignored(LATER_CLUSTER),

@@ -48,6 +48,8 @@ pub(crate) struct Config {
     pub(crate) labels: Vec<String>,
     /// Plugins that decide about requests, in the order in which they are asked.
     pub(crate) authorization_plugins: Vec<String>,
+    /// Where figures are served; `None` is nowhere.
+    pub(crate) metrics_address: Option<String>,
     /// Feature switches.
     pub(crate) features: BTreeMap<String, bool>,
     /// Seconds that a shutdown may take; negative is without limit.
@@ -272,6 +274,7 @@ impl Config {
             min_api_version: min_api_version(settings)?,
             labels: labels(settings)?,
             authorization_plugins: each_once(settings.list("authorization-plugins")),
+            metrics_address: settings.text("metrics-addr").filter(|a| !a.is_empty()).map(str::to_owned),
             features: features(settings)?,
             shutdown_timeout: settings.int("shutdown-timeout").unwrap_or(15),
             containers: container_defaults(settings)?,

@@ -117,6 +117,14 @@ pub(crate) async fn bind(config: &Config) -> Result<Vec<Listener>, ListenError> 
     Ok(listeners)
 }
 
+/// Opens the listener for figures, which anybody may read who reaches it.
+pub(crate) async fn bind_metrics(address: &str) -> Result<Listener, ListenError> {
+    let bound = TcpListener::bind(address).await;
+    let socket =
+        bound.map_err(|source| ListenError::Bind { protocol: "tcp", address: address.to_owned(), source })?;
+    Ok(Listener { socket: Socket::Tcp(socket), name: format!("tcp://{address}") })
+}
+
 fn with_tls(socket: TcpListener, acceptor: Option<&TlsAcceptor>) -> Socket {
     match acceptor {
         Some(acceptor) => Socket::Tls(socket, acceptor.clone()),
