@@ -26,6 +26,9 @@ use crate::version::ApiVersion;
 /// The largest JSON body that is read. The largest that clients send are configs of the cluster, 1.4 MB in base64.
 const MAX_JSON: usize = 8 << 20;
 
+/// What a missing body is answered with where there has to be one.
+pub(crate) const EMPTY_BODY: &str = "invalid JSON: got EOF while reading request body";
+
 /// The header with credentials for one registry.
 pub(crate) const REGISTRY_AUTH: &str = "x-registry-auth";
 
@@ -124,7 +127,7 @@ impl Call {
         }
         let text = self.bytes(MAX_JSON).await?;
         json::parse(&text).map_err(|error| match error {
-            JsonError::Empty => ApiError::invalid("invalid JSON: got EOF while reading request body"),
+            JsonError::Empty => ApiError::invalid(EMPTY_BODY),
             JsonError::Trailing => ApiError::invalid(error.to_string()),
             JsonError::Syntax(_) | JsonError::Shape(_) => ApiError::invalid(format!("invalid JSON: {error}")),
         })

@@ -113,6 +113,13 @@ impl Filters {
         self.values.get(name).into_iter().flatten().map(split).collect()
     }
 
+    /// The filter `until` of a list: the earliest of its times, for what is listed came before each of them.
+    pub(crate) fn earliest_until(&self, now: Timestamp) -> Result<Option<Timestamp>, ApiError> {
+        let values = self.values.get("until").into_iter().flatten();
+        let times = values.map(|text| parse_time(text, now)).collect::<Result<Vec<_>, _>>()?;
+        Ok(times.into_iter().min())
+    }
+
     /// The filter `until` of a prune: one date, duration before now, or number of seconds.
     pub(crate) fn until(&self, now: Timestamp) -> Result<Option<Timestamp>, ApiError> {
         let Some(found) = self.values.get("until") else { return Ok(None) };

@@ -51,11 +51,24 @@ pub(crate) fn take_over(
     attachment: Attachment,
     content_type: &'static str,
 ) -> Reply {
-    let Some(upgrade) = upgrade else {
-        return raw_output(attachment);
-    };
+    match upgrade {
+        Some(upgrade) => take_over_first(upgrade, std::future::ready(attachment), content_type),
+        None => raw_output(attachment),
+    }
+}
+
+/// Answers that the connection is the client's, and only then starts what it will be attached to. The Python SDK loses
+/// output that arrives in one piece with the head of the answer, so a command must not write before the head is out.
+pub(crate) fn take_over_first(
+    upgrade: OnUpgrade,
+    start: impl Future<Output = Attachment> + Send + 'static,
+    content_type: &'static str,
+) -> Reply {
     tokio::spawn(async move {
-        match upgrade.await {
+        let taken = upgrade.await;
+        // Also for a client that has gone: what it asked for is done.
+        let attachment = start.await;
+        match taken {
             Ok(connection) => copy_both_ways(TokioIo::new(connection), attachment).await,
             Err(error) => tracing::debug!(%error, "the client went away before it took the connection over"),
         }

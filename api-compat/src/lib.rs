@@ -47,5 +47,5 @@ pub use convert::task_container::request_of;
 pub use error::ApiError;
 pub use reply::{Body, BodyError};
 pub use service::Api;
-pub use state::{ApiState, Component, DaemonInfo};
+pub use state::{ApiState, Component, DaemonInfo, PreferredBuilder};
 pub use version::ApiVersion;

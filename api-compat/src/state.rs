@@ -8,6 +8,7 @@ use std::sync::Arc;
 use builder::Builder;
 use manager::Cluster;
 use node_agent::api::Node;
+use node_agent::containers::host::CgroupVersion;
 
 use crate::version::{ApiVersion, MIN_VERSION};
 
@@ -45,8 +46,31 @@ pub struct DaemonInfo {
     pub min_api_version: ApiVersion,
     /// Whether experimental features are on.
     pub experimental: bool,
+    /// The host's cgroup version, by which requests of old clients are understood.
+    pub cgroup_version: CgroupVersion,
+    /// The builder that clients shall use.
+    pub builder: PreferredBuilder,
     /// Parts that `docker version` lists beside the engine, such as OCI runtimes.
     pub components: Vec<Component>,
+}
+
+/// A builder, as `/_ping` recommends it to clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PreferredBuilder {
+    /// The classic one, `POST /build` with a Dockerfile's steps.
+    Classic,
+    /// BuildKit, over a session.
+    BuildKit,
+}
+
+impl PreferredBuilder {
+    /// The header's value.
+    pub(crate) fn version(self) -> &'static str {
+        match self {
+            Self::Classic => "1",
+            Self::BuildKit => "2",
+        }
+    }
 }
 
 impl Default for DaemonInfo {
@@ -58,6 +82,8 @@ impl Default for DaemonInfo {
             compiler: String::new(),
             min_api_version: MIN_VERSION,
             experimental: false,
+            cgroup_version: CgroupVersion::V2,
+            builder: PreferredBuilder::BuildKit,
             components: Vec::new(),
         }
     }

@@ -317,6 +317,10 @@ impl Execs for Fake {
         self.find(container).map(|_| ExecId::from_bytes(EXEC))
     }
 
+    async fn check_start(&self, id: &str) -> Result<(), NodeError> {
+        Execs::inspect(self, id).await.map(drop)
+    }
+
     async fn start(&self, id: &str, options: ExecStart) -> Result<Attachment, NodeError> {
         self.note(format!("exec start {id} {options:?}"))?;
         Execs::inspect(self, id).await?;

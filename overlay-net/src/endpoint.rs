@@ -62,7 +62,12 @@ pub(crate) fn assign_names(endpoints: &[EndpointSpec], previous: &[Endpoint]) ->
     };
     let fixed: Vec<Option<IfName>> =
         endpoints.iter().map(|spec| kept(spec).or_else(|| spec.ifname.clone())).collect();
-    let mut taken: BTreeSet<IfName> = fixed.iter().flatten().cloned().collect();
+    let mut taken = BTreeSet::new();
+    for name in fixed.iter().flatten() {
+        if !taken.insert(name.clone()) {
+            return Err(NetError::InterfaceNameTaken(name.to_string()));
+        }
+    }
     fixed
         .into_iter()
         .zip(endpoints)
@@ -102,7 +107,7 @@ fn endpoint_sysctl(setting: &str, ifname: &IfName) -> Result<(String, String)> {
     let (key, value) = setting.split_once('=').ok_or_else(wrong)?;
     let parts: Vec<&str> = key.split('.').collect();
     match parts.as_slice() {
-        ["net", family, table, "IFNAME", name] if !name.is_empty() => {
+        ["net", family, table, "IFNAME" | "ifname", name] if !name.is_empty() => {
             let key = sysctl::interface_key(&format!("net.{family}.{table}"), ifname.as_str(), name);
             Ok((key, value.to_owned()))
         }

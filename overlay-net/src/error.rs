@@ -51,6 +51,9 @@ pub enum NetError {
     /// The name of an interface is too long or has forbidden characters.
     #[error("invalid interface name {0:?}: 1 to 15 characters without '/', ':' or white space")]
     InvalidInterfaceName(String),
+    /// An interface of the container has the name already that another one shall have.
+    #[error("error renaming interface to {0}: file exists")]
+    InterfaceNameTaken(String),
     /// A hardware address could not be parsed.
     #[error("invalid MAC address: {0}")]
     InvalidMac(String),
@@ -151,6 +154,7 @@ impl NetError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::InvalidInterfaceName(_)
+            | Self::InterfaceNameTaken(_)
             | Self::InvalidMac(_)
             | Self::InvalidOption { .. }
             | Self::InvalidEndpointSysctl(_)

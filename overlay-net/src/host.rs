@@ -21,7 +21,7 @@ use crate::firewall::rules::network_elements;
 use crate::firewall::{Family, Firewall};
 use crate::forwarding;
 use crate::netd;
-use crate::netlink::{addr, route};
+use crate::netlink::{addr, link, route};
 use crate::netns;
 use crate::portmap::Registry;
 use crate::sandbox::{self, Namespace, Plan};
@@ -100,6 +100,15 @@ struct Shared {
     firewall: Firewall,
     ports: Mutex<Registry>,
     netd: netd::Client,
+}
+
+/// The addresses of an interface of the node; `None` when there is no such interface. Blocks for a moment.
+pub fn interface_addresses(name: &str) -> Result<Option<Vec<IpNet>>> {
+    let mut socket = driver::route_socket()?;
+    let failed = || NetError::kernel(format!("look at interface {name}"));
+    let Some(found) = link::find(&mut socket, &name.parse()?).map_err(failed())? else { return Ok(None) };
+    let all = addr::list(&mut socket).map_err(failed())?;
+    Ok(Some(all.into_iter().filter(|(index, _)| *index == found.index).map(|(_, net)| net).collect()))
 }
 
 impl Host {

@@ -248,8 +248,19 @@ fn set_gateways(plan: &Plan<'_>, inside: &mut Socket) -> Result<()> {
             None => {}
         }
     }
-    let outcomes = inside.run(&batch).map_err(NetError::kernel("set default routes"))?;
-    outcomes.into_iter().try_for_each(missing_is_fine).map_err(NetError::kernel("set default routes"))
+    let failed = || NetError::kernel("set default routes");
+    let outcome = inside
+        .run(&batch)
+        .map_err(failed())
+        .and_then(|outcomes| outcomes.into_iter().try_for_each(missing_is_fine).map_err(failed()));
+    match outcome {
+        // A network is left all the same: another one that cannot take over the default route is its owner's doing.
+        Err(error) if plan.joining.is_empty() && !plan.leaving.is_empty() => {
+            tracing::warn!(error = %error, "a container has no default route after it left a network");
+            Ok(())
+        }
+        outcome => outcome,
+    }
 }
 
 fn inside_socket() -> Result<Socket> {

@@ -12,7 +12,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use api_compat::{Api, ApiState, ApiVersion, Authorization, Component, DaemonInfo};
+use api_compat::{Api, ApiState, ApiVersion, Authorization, Component, DaemonInfo, PreferredBuilder};
 use manager::NotAMember;
 use node_agent::NodeError;
 use node_agent::api::Node;
@@ -160,7 +160,9 @@ impl Engine {
             )),
             mounter: Arc::new(KernelMounts),
         };
-        let containers = Containers::new(seams, engine_config(config), host(config, confinement));
+        let host = host(config, confinement);
+        let daemon = daemon_info(config, &host);
+        let containers = Containers::new(seams, engine_config(config), host);
         boot::boot(&containers, policies).await?;
 
         let counted = Counted {
@@ -203,8 +205,7 @@ impl Engine {
             Policies::LeaveAlone => None,
         };
         let cluster = membership.as_ref().map_or_else(NotAMember::bundle, SwarmMembership::cluster);
-        let state =
-            ApiState { node, cluster, builder: Arc::new(builder::Unsupported), daemon: daemon_info(config) };
+        let state = ApiState { node, cluster, builder: Arc::new(builder::Unsupported), daemon };
         let api = Api::new(state).authorized_by(authorization.clone());
         Ok(Self {
             identity,
@@ -343,8 +344,11 @@ fn build_time() -> String {
 }
 
 /// What the daemon says of itself.
-fn daemon_info(config: &Config) -> DaemonInfo {
+fn daemon_info(config: &Config, host: &Host) -> DaemonInfo {
+    let is_classic = config.features.get("buildkit") == Some(&false);
     DaemonInfo {
+        cgroup_version: host.cgroup_version,
+        builder: if is_classic { PreferredBuilder::Classic } else { PreferredBuilder::BuildKit },
         version: crate::VERSION.to_owned(),
         commit: crate::COMMIT.to_owned(),
         build_time: build_time(),

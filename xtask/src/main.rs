@@ -9,6 +9,7 @@
 
 mod bench;
 mod check;
+mod clients;
 mod dist;
 mod run;
 mod setup;

@@ -33,6 +33,10 @@ pub(crate) fn command(arguments: &[String]) -> Result<()> {
         "--debug",
     ];
     all.extend(arguments.iter().map(String::as_str));
+    // A bridge that is named must be there; it stays for the next run.
+    if call("ip", &["link", "show", "shoaldev0"]).is_err() {
+        call("ip", &["link", "add", "shoaldev0", "type", "bridge"])?;
+    }
     let _ = root()?;
     call(&binary, &all)
 }

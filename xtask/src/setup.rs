@@ -54,6 +54,11 @@ pub(crate) fn for_tests() -> Result<()> {
     install(&[TO_BUILD, TO_RUN, TO_TEST].concat())
 }
 
+/// Installs what the clients' suites are written in.
+pub(crate) fn for_clients() -> Result<()> {
+    install(&[("python3", "python3-venv"), ("node", "nodejs"), ("npm", "npm"), ("unshare", "util-linux")])
+}
+
 /// Installs what measuring beside dockerd needs.
 pub(crate) fn for_bench() -> Result<()> {
     install(&[

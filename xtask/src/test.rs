@@ -29,6 +29,12 @@ const PARTS: &[Part] = &[
     Part { name: "cli", in_all: true, help: "the stock docker client against a daemon of our own", run: cli },
     Part { name: "compose", in_all: true, help: "docker-compose projects", run: compose },
     Part {
+        name: "clients",
+        in_all: true,
+        help: "libraries from their registries: docker and testcontainers for Python and Node",
+        run: clients,
+    },
+    Part {
         name: "crash",
         in_all: false,
         help: "the long sweep of deaths of the daemon: every operation, every point, every other millisecond",
@@ -90,6 +96,11 @@ fn crash() -> Result<()> {
 fn compose() -> Result<()> {
     build_daemon()?;
     call("cargo", &["test", "--package", "compose-tests", "--locked"])
+}
+
+fn clients() -> Result<()> {
+    build_daemon()?;
+    crate::clients::suites()
 }
 
 /// The black-box suites start the daemon that was built last.

@@ -4,9 +4,13 @@
 
 use std::collections::BTreeMap;
 
+use node_agent::containers::host::CgroupVersion;
+use shoal_types::container::mounts::{MountAccess, MountSource};
+use shoal_types::container::spec::ContainerSpec;
+
 use crate::error::ApiError;
 use crate::model::container_create::ContainerCreate;
-use crate::model::host_config::HostOptions;
+use crate::model::host_config::{HostOptions, PortBinding};
 use crate::model::mount::{BindOptions, Mount};
 use crate::model::network_settings::EndpointSettings;
 use crate::version::ApiVersion;
@@ -14,20 +18,43 @@ use crate::version::ApiVersion;
 /// The driver option that carries kernel parameters of one interface.
 const ENDPOINT_SYSCTLS: &str = "com.docker.network.endpoint.sysctls";
 
-/// Brings a request to the newest shape. Returns warnings for the client.
-pub(crate) fn upgrade(create: &mut ContainerCreate, version: ApiVersion) -> Result<Vec<String>, ApiError> {
+/// Brings a request to the newest shape. Returns warnings for the client. On hosts with cgroup version 1 containers of old
+/// clients keep the host's view of cgroups, whatever the daemon's default is.
+pub(crate) fn upgrade(
+    create: &mut ContainerCreate,
+    version: ApiVersion,
+    host: CgroupVersion,
+) -> Result<Vec<String>, ApiError> {
     let mut warnings = Vec::new();
     normalise_network_mode(create);
     drop_unknown(create, version);
+    let options = &mut create.host_config.options;
+    if version.is_below(41) && host == CgroupVersion::V1 && options.cgroupns_mode.is_empty() {
+        "host".clone_into(&mut options.cgroupns_mode);
+    }
     check_mounts(&mut create.host_config.options, version)?;
     if version.is_below(44) {
         check_single_endpoint(create)?;
     }
     warnings.extend(move_mac_address(create, version)?);
     warnings.extend(move_interface_sysctls(create, version)?);
-    warnings.extend(empty_bindings(&create.host_config.options, version));
+    warnings.extend(fill_empty_bindings(&mut create.host_config.options, version));
     warnings.extend(ignored_volume_driver(&create.host_config.options, version));
     Ok(warnings)
+}
+
+/// Brings what was read of a request to its newest meaning: before 1.44 what is mounted below a read-only bind stayed
+/// writable.
+pub(crate) fn upgrade_spec(spec: &mut ContainerSpec, version: ApiVersion) {
+    if !version.is_below(44) {
+        return;
+    }
+    for mount in &mut spec.mounts {
+        let is_path = matches!(mount.source, MountSource::Bind { .. });
+        if is_path && mount.access == MountAccess::ReadOnly {
+            mount.access = MountAccess::ReadOnlyNonRecursive;
+        }
+    }
 }
 
 /// `default` and nothing mean the default bridge, in the mode and among the endpoints.
@@ -226,10 +253,15 @@ fn move_interface_sysctls(
     Ok(Some(warning))
 }
 
-fn empty_bindings(options: &HostOptions, version: ApiVersion) -> Option<String> {
-    let empty = options.port_bindings.iter().flatten();
-    let empty = empty.filter(|(_, list)| list.as_ref().is_none_or(Vec::is_empty));
-    let ports: Vec<&str> = empty.map(|(port, _)| port.as_str()).collect();
+/// A port without any binding gets an empty one, which draws a port at random.
+fn fill_empty_bindings(options: &mut HostOptions, version: ApiVersion) -> Option<String> {
+    let mut ports: Vec<&str> = Vec::new();
+    for (port, list) in options.port_bindings.iter_mut().flatten() {
+        if list.as_ref().is_none_or(Vec::is_empty) {
+            *list = Some(vec![PortBinding::default()]);
+            ports.push(port);
+        }
+    }
     (version.is_from(52) && !ports.is_empty()).then(|| {
         format!(
             "Following container port(s) have an empty list of port-bindings: {}. Such bindings will be discarded in a future version.",
@@ -253,8 +285,25 @@ mod tests {
 
     fn upgraded(body: &Value, minor: u16) -> Result<(ContainerCreate, Vec<String>), ApiError> {
         let mut create = ContainerCreate::from_json(body).unwrap().unwrap();
-        let warnings = upgrade(&mut create, ApiVersion::v1(minor))?;
+        let warnings = upgrade(&mut create, ApiVersion::v1(minor), CgroupVersion::V1)?;
         Ok((create, warnings))
+    }
+
+    #[test]
+    fn old_clients_keep_the_hosts_cgroups_and_writable_mounts_below_read_only_ones() {
+        let seen = |minor: u16, host: CgroupVersion| {
+            let body = json!({"Image": "i", "HostConfig": {"Binds": ["/a:/b:ro"]}});
+            let mut create = ContainerCreate::from_json(&body).unwrap().unwrap();
+            upgrade(&mut create, ApiVersion::v1(minor), host).unwrap();
+            let mut spec = crate::convert::container_create::spec(&create, None).unwrap();
+            upgrade_spec(&mut spec, ApiVersion::v1(minor));
+            (create.host_config.options.cgroupns_mode, spec.mounts[0].access)
+        };
+        let (shallow, deep) = (MountAccess::ReadOnlyNonRecursive, MountAccess::ReadOnly);
+        assert_eq!(seen(40, CgroupVersion::V1), ("host".to_owned(), shallow));
+        assert_eq!(seen(40, CgroupVersion::V2), (String::new(), shallow));
+        assert_eq!(seen(43, CgroupVersion::V1), (String::new(), shallow));
+        assert_eq!(seen(44, CgroupVersion::V1), (String::new(), deep));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::container_inspect::ContainerInspect;
+use crate::model::container_inspect::{ContainerInspect, RootFsSnapshot, RootFsStorage, Storage};
 use crate::model::container_summary::{SummaryDetails, SummaryFacts};
 use crate::model::network_settings::{DefaultBridge, EndpointSettings, NetworkSettings};
 use crate::version::ApiVersion;
@@ -57,6 +57,11 @@ pub(crate) fn inspect(inspect: &mut ContainerInspect, version: ApiVersion) {
     }
     if version.is_below(52) {
         legacy_network_settings(&mut inspect.network_settings);
+    } else {
+        inspect.config.mac_address.clear();
+        inspect.storage = inspect.graph_driver.take().map(|driver| Storage {
+            root_fs: Some(RootFsStorage { snapshot: Some(RootFsSnapshot { name: driver.name }) }),
+        });
     }
 }
 

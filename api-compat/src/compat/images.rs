@@ -48,6 +48,8 @@ pub(crate) fn inspect(image: &mut ImageInspect, version: ApiVersion) {
         image.author.get_or_insert_default();
     } else {
         image.docker_version = None;
+        // Told of classic stores only.
+        image.graph_driver = None;
     }
 }
 

@@ -22,6 +22,7 @@ use crate::model::time::Time;
 pub(crate) fn inspect(view: &ContainerView, sizes: Option<RootSizes>) -> ContainerInspect {
     let Requested { mut config, mut host_config } = Requested::from_text(&view.requested);
     container_config::lay_over(&mut config, &view.spec);
+    config.mac_address = network_settings::wished_mac_address(&view.spec.networking);
     lay_over_host(&mut host_config, view);
     let (path, args) = match view.command.split_first() {
         Some((path, args)) => (path.clone(), args.to_vec()),
@@ -54,7 +55,7 @@ pub(crate) fn inspect(view: &ContainerView, sizes: Option<RootSizes>) -> Contain
         storage: None,
         size_rw: sizes.map(|sizes| sizes.writable),
         size_root_fs: sizes.map(|sizes| sizes.total),
-        mounts: view.mounts.iter().map(mount::shown).collect(),
+        mounts: mount::shown_of(view),
         config,
         network_settings: NetworkSettings {
             sandbox_id: sandbox.map(|sandbox| sandbox.id.to_string()).unwrap_or_default(),

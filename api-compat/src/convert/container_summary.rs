@@ -52,7 +52,7 @@ pub(crate) fn details(view: &ContainerView) -> SummaryDetails {
             failing_streak: view.health.as_ref().map_or(0, |health| health.failing_streak),
         }),
         network_settings: SummaryNetworkSettings { networks: network_settings::shown_endpoints(view) },
-        mounts: view.mounts.iter().map(mount::shown).collect(),
+        mounts: mount::shown_of(view),
     }
 }
 

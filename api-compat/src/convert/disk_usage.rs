@@ -40,25 +40,29 @@ pub(crate) fn legacy(usage: &DiskUsage, now: Timestamp, version: ApiVersion) -> 
 
 /// Sums by kind.
 pub(crate) fn sums(usage: &DiskUsage, now: Timestamp, version: ApiVersion, items: Items) -> UsageSums {
-    let listed = items == Items::Listed;
     UsageSums {
         image_usage: usage.images.as_ref().map(|list| KindUsage {
-            items: listed.then(|| images(list, version)),
+            items: some_items(items, || images(list, version)),
             ..image_sums(list, usage.layers_size)
         }),
         container_usage: usage.containers.as_ref().map(|list| KindUsage {
-            items: listed.then(|| containers(list, now, version)),
+            items: some_items(items, || containers(list, now, version)),
             ..container_sums(list)
         }),
         volume_usage: usage
             .volumes
             .as_ref()
-            .map(|list| KindUsage { items: listed.then(|| volumes(list)), ..volume_sums(list) }),
-        build_cache_usage: usage
-            .build_cache
-            .as_ref()
-            .map(|list| KindUsage { items: listed.then(|| records(list, version)), ..record_sums(list) }),
+            .map(|list| KindUsage { items: some_items(items, || volumes(list)), ..volume_sums(list) }),
+        build_cache_usage: usage.build_cache.as_ref().map(|list| KindUsage {
+            items: some_items(items, || records(list, version)),
+            ..record_sums(list)
+        }),
     }
+}
+
+/// The objects, if they are wanted and there are any: Docker leaves an empty list out.
+fn some_items<T>(wanted: Items, list: impl FnOnce() -> Vec<T>) -> Option<Vec<T>> {
+    (wanted == Items::Listed).then(list).filter(|list| !list.is_empty())
 }
 
 fn images(list: &[node::ImageSummary], version: ApiVersion) -> Vec<ImageSummary> {
@@ -71,7 +75,13 @@ fn images(list: &[node::ImageSummary], version: ApiVersion) -> Vec<ImageSummary>
 }
 
 fn containers(list: &[Listed], now: Timestamp, version: ApiVersion) -> Vec<ContainerSummary> {
-    list.iter().map(|one| summary(one, now, version)).collect()
+    let shown = |one| {
+        let mut shown = summary(one, now, version);
+        // Docker tells the manifest in lists of containers, but not here.
+        shown.facts.image_manifest_descriptor = None;
+        shown
+    };
+    list.iter().map(shown).collect()
 }
 
 fn volumes(list: &[VolumeUsage]) -> Vec<Volume> {

@@ -104,7 +104,8 @@ pub(crate) fn lay_over(shown: &mut Resources, real: &spec::Resources) {
     shown.memory_swap = real.memory_swap;
     shown.memory_swappiness = real.memory_swappiness;
     shown.oom_kill_disable = real.oom_kill_disable;
-    shown.pids_limit = real.pids_limit.filter(|&limit| limit > 0);
+    // An update that lifts the limit leaves 0; a container that never had one shows none.
+    shown.pids_limit = real.pids_limit.map(|limit| limit.max(0));
     shown.blkio_weight = real.blkio_weight;
     shown.cgroup_parent.clone_from(&real.cgroup_parent);
     let weights = real.blkio_weight_device.iter();

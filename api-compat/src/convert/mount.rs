@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use node_agent::api::containers::ContainerView;
 use shoal_types::container::mounts::{
     BindRecursion, MissingSource, MountAccess, MountOrigin, MountSource, MountSpec, Propagation, Relabel,
     VolumeCopy,
@@ -447,8 +448,17 @@ pub(crate) fn clean(path: &str) -> String {
     }
 }
 
+/// The mounts of a container as Docker shows them: all but those of `--tmpfs`, which only the host configuration tells.
+pub(crate) fn shown_of(view: &ContainerView) -> Vec<MountPoint> {
+    let is_from_tmpfs = |mount: &observed::MountPoint| {
+        let wish = mount.spec_index.and_then(|index| view.spec.mounts.get(index));
+        wish.is_some_and(|wish| wish.origin == MountOrigin::Tmpfs)
+    };
+    view.mounts.iter().filter(|mount| !is_from_tmpfs(mount)).map(shown).collect()
+}
+
 /// A mount as Docker shows it.
-pub(crate) fn shown(mount: &observed::MountPoint) -> MountPoint {
+fn shown(mount: &observed::MountPoint) -> MountPoint {
     let kind = match mount.kind {
         observed::MountKind::Bind => "bind",
         observed::MountKind::Volume => "volume",

@@ -156,8 +156,9 @@ fn is_mac(text: &str) -> bool {
 
 /// Reads a port or a range of ports inside: `80`, `80/tcp`, `8000-8010/udp`.
 pub(crate) fn port_range(written: &str) -> Result<Vec<PortSpec>, ApiError> {
-    let invalid = || ApiError::invalid(format!("invalid port specification: {written:?}"));
     let (numbers, protocol) = written.split_once('/').unwrap_or((written, "tcp"));
+    // Docker reads ports while it decodes the body, so its text says that the JSON is invalid.
+    let invalid = || ApiError::invalid(format!("invalid JSON: invalid port '{numbers}': invalid syntax"));
     let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
     let first: PortSpec = format!("{first}/{protocol}").parse().map_err(|_| invalid())?;
     let last: u16 = last.parse().map_err(|_| invalid())?;
@@ -211,6 +212,17 @@ fn host_ports(written: &str) -> Result<Option<(u16, u16)>, ApiError> {
     Ok((last != 0).then_some((first, last)))
 }
 
+/// The hardware address that was asked for on the network of the container's mode; empty if none was.
+pub(crate) fn wished_mac_address(networking: &NetworkingSpec) -> String {
+    let name = match &networking.mode {
+        NetworkMode::DefaultBridge => "bridge",
+        NetworkMode::Network(name) => name,
+        NetworkMode::None | NetworkMode::Host | NetworkMode::Container(_) => return String::new(),
+    };
+    let wish = networking.endpoints.get(name).and_then(|wish| wish.mac_address.clone());
+    wish.unwrap_or_default()
+}
+
 /// Every endpoint of a container as Docker shows it: wishes from the spec, the rest as observed.
 pub(crate) fn shown_endpoints(view: &ContainerView) -> BTreeMap<String, EndpointSettings> {
     let wishes = &view.spec.networking.endpoints;
@@ -234,7 +246,8 @@ pub(crate) fn shown_endpoint(wish: &EndpointSpec, status: &EndpointStatus) -> En
         ipam_config: shown_ipam(wish),
         links: list(&wish.links),
         aliases: list(&wish.aliases),
-        mac_address: text(status.mac_address.clone()),
+        // What it has, or will have.
+        mac_address: text(status.mac_address.clone().or_else(|| wish.mac_address.clone())),
         driver_opts: Some(wish.driver_options.clone()).filter(|options| !options.is_empty()),
         gw_priority: Some(wish.gateway_priority),
         network_id: status.network_id.as_str().to_owned(),
@@ -362,8 +375,8 @@ mod tests {
         let endpoint =
             |name: &str, settings: Value| json!({"NetworkingConfig": {"EndpointsConfig": {name: settings}}});
         let cases = [
-            (json!({"ExposedPorts": {"x/tcp": {}}}), "invalid port specification: \"x/tcp\""),
-            (json!({"ExposedPorts": {"80/foo": {}}}), "invalid port specification: \"80/foo\""),
+            (json!({"ExposedPorts": {"x/tcp": {}}}), "invalid JSON: invalid port 'x': invalid syntax"),
+            (json!({"ExposedPorts": {"80/foo": {}}}), "invalid JSON: invalid port '80': invalid syntax"),
             (
                 json!({"HostConfig": {"PortBindings": {"80/tcp": [{"HostPort": "x"}]}}}),
                 "invalid port specification: \"x\"",

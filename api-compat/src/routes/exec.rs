@@ -2,10 +2,11 @@
 //!
 //! Start reading at [`routes`].
 
+use std::sync::Arc;
+
 use http::StatusCode;
 use node_agent::api::execs::ExecStart;
 use node_agent::api::streams::Framing;
-use shoal_types::ErrorKind;
 
 use crate::convert;
 use crate::error::ApiError;
@@ -75,14 +76,16 @@ async fn start(mut call: Call) -> Outcome {
         framing: if body.tty { Framing::Raw } else { Framing::Multiplexed },
         console_size: convert::exec::console_size(body.console_size, body.tty, call.version),
     };
-    match execs.start(call.name(), options).await.map_err(ApiError::from) {
-        Ok(attachment) => Ok(hijack::take_over(call.upgrade.take(), attachment, content_type)),
-        // What was wrong before the command was run is the request's failure.
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Conflict) => Err(error),
+    // What is wrong before the command is run is the request's failure.
+    execs.check_start(call.name()).await?;
+    let (execs, id) = (Arc::clone(execs), call.name().to_owned());
+    let start = async move {
         // A command that could not be executed is told as its output; its exit code says 126 or 127.
-        Err(error) => {
-            let attachment = hijack::message(&format!("{}\r\n", error.message()), options.framing);
-            Ok(hijack::take_over(call.upgrade.take(), attachment, content_type))
-        }
-    }
+        let told = |error: ApiError| hijack::message(&format!("{}\r\n", error.message()), options.framing);
+        execs.start(&id, options).await.map_err(ApiError::from).unwrap_or_else(told)
+    };
+    Ok(match call.upgrade.take() {
+        Some(upgrade) => hijack::take_over_first(upgrade, start, content_type),
+        None => hijack::take_over(None, start.await, content_type),
+    })
 }

@@ -85,7 +85,8 @@ async fn ping(call: Call) -> Outcome {
     let headers = reply.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
-    headers.insert(BUILDER_VERSION, HeaderValue::from_static("2"));
+    let builder = call.shared.state.daemon.builder.version();
+    headers.insert(BUILDER_VERSION, HeaderValue::from_static(builder));
     headers.insert(SWARM, HeaderValue::from_static(swarm));
     Ok(reply)
 }

@@ -14,6 +14,10 @@ pub trait Execs: Send + Sync {
     /// Prepares a command in a running container.
     async fn create(&self, container: &str, spec: ExecSpec) -> Result<ExecId, NodeError>;
 
+    /// Fails as [`Self::start`] would before it tries anything: there is no such command, it was started already, or its
+    /// container does not run.
+    async fn check_start(&self, id: &str) -> Result<(), NodeError>;
+
     /// Runs it and attaches the caller. A failure to execute is an error of this call; the front end decides how to
     /// tell a client whose connection it has already taken over.
     async fn start(&self, id: &str, options: ExecStart) -> Result<Attachment, NodeError>;

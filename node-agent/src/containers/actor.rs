@@ -283,6 +283,10 @@ impl Actor {
                 self.renew_files().await;
                 Fate::Here
             }
+            Request::Settle(settled) => {
+                let _ = settled.send(());
+                Fate::Here
+            }
         }
     }
 

@@ -210,10 +210,19 @@ impl Actor {
         }
     }
 
+    /// Lets the firewall know whom the running container may reach by its links, and at which addresses.
+    pub(super) async fn renew_links(&mut self, request: &NetworkRequest) -> Result<(), NodeError> {
+        let run = self.shared.seams.networks.rename(request).await?;
+        self.note_network(run, "rename", "").await
+    }
+
     async fn try_renew_files(&mut self) -> Result<(), NodeError> {
         let Some(request) = self.linked_network_request() else { return Ok(()) };
         let before = self.core.run.as_deref().and_then(|run| run.record.files.clone());
         let Some(before) = before else { return Ok(()) };
+        if !request.links.is_empty() {
+            self.renew_links(&request).await?;
+        }
         let after = self.shared.seams.networks.files(&request).await?;
         if before == after {
             return Ok(());

@@ -25,6 +25,7 @@ use super::record::{ContainerRecord, LinkRecord, MountRecord, StateRecord};
 use super::slot::Slot;
 use super::{Shared, actor, defaults, merge, names, validate, view};
 use crate::api::containers::{CreateContainer, Created, OfVolumes};
+use crate::api::images::Descriptor;
 use crate::crash_point::crash_point;
 use crate::error::{ErrorChain, NodeError};
 use crate::store::Batch;
@@ -105,7 +106,7 @@ impl Shared {
             name,
             created: Timestamp::now(),
             image_id: image.as_ref().map(|image| image.id),
-            image_manifest: image.as_ref().and_then(|image| image.manifest.clone()),
+            image_manifest: image.as_ref().and_then(manifest_with_platform),
             spec: Arc::new(spec),
             requested,
             command,
@@ -160,11 +161,14 @@ impl Shared {
             },
         ];
         for (name, what) in names.into_iter().flatten() {
-            if let Some(peer) = id_of(name) {
-                if peer == id {
+            match id_of(name) {
+                Some(peer) if peer == id => {
                     return Err(NodeError::invalid(format!("cannot join own {what} namespace")));
                 }
-                *name = peer.to_string();
+                Some(peer) => *name = peer.to_string(),
+                // Whose network is joined may still be made before the start.
+                None if what == "network" => {}
+                None => return Err(NodeError::invalid(format!("No such container: {name}"))),
             }
         }
         Ok(())
@@ -330,6 +334,15 @@ impl Shared {
             tracing::warn!(container.id = %id, %error, "leftover of a container that was not made");
         }
     }
+}
+
+/// The manifest that the container stands on, with the platform it is for: only a manifest out of an index tells it itself.
+fn manifest_with_platform(image: &ResolvedImage) -> Option<Descriptor> {
+    let manifest = image.manifest.clone()?;
+    Some(Descriptor {
+        platform: manifest.platform.clone().or_else(|| Some(image.platform.clone())),
+        ..manifest
+    })
 }
 
 fn make_directory(path: &Path) -> io::Result<()> {

@@ -16,6 +16,8 @@ use super::host::{CgroupVersion, Host};
 pub(crate) fn fill(spec: &mut ContainerSpec, id: ContainerId, config: &EngineConfig, host: &Host) {
     fill_names(spec, id);
     fill_resources(&mut spec.resources, host);
+    // No limit of processes may be asked for in three ways; an update keeps the difference, because Docker shows it.
+    spec.resources.pids_limit = spec.resources.pids_limit.filter(|&limit| limit > 0);
     spec.shm_size = Some(spec.shm_size.filter(|&size| size != 0).unwrap_or(config.shm_size));
     if spec.namespaces.ipc == IpcMode::DaemonDefault {
         spec.namespaces.ipc = match config.ipc {
@@ -44,9 +46,6 @@ pub(crate) fn fill_resources(resources: &mut Resources, host: &Host) {
     }
     if resources.oom_kill_disable.is_none() && host.limits.oom_kill_disable {
         resources.oom_kill_disable = Some(false);
-    }
-    if resources.pids_limit.is_some_and(|limit| limit <= 0) {
-        resources.pids_limit = None;
     }
 }
 

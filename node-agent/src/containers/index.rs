@@ -1,4 +1,4 @@
-//! PURE. Who is called what: ids, names, link names, and the look-up that Docker's clients expect.
+//! PURE. Who is called what: ids, names, and the look-up that Docker's clients expect.
 //!
 //! Start reading at [`Index::find`]. A name is reserved before anything is made of a container and freed when that fails.
 //! The index is generic over what it finds, so that its rules are tested without containers.
@@ -13,7 +13,7 @@ use crate::error::NodeError;
 #[derive(Debug)]
 pub(crate) struct Index<T> {
     by_id: BTreeMap<ContainerId, T>,
-    /// Names without slash, and link names `parent/alias`.
+    /// Names without slash.
     by_name: HashMap<String, ContainerId>,
 }
 

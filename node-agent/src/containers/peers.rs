@@ -5,11 +5,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use shoal_types::ContainerId;
 use shoal_types::container::networking::NetworkMode;
 use shoal_types::container::security::{IpcMode, PidMode};
 use shoal_types::container::spec::ContainerSpec;
 use shoal_types::container::state::ContainerState;
+use shoal_types::{ContainerId, ErrorKind};
 
 use super::Shared;
 use super::actor::Actor;
@@ -71,18 +71,45 @@ impl Peers {
     }
 }
 
+/// The namespace of another container that a container wants to join.
+#[derive(Debug, Clone, Copy)]
+enum Joined {
+    Network,
+    Ipc,
+    Pid,
+}
+
+impl Joined {
+    /// Why that cannot be: the other one does not run. Docker has another text and another kind for each.
+    fn stopped(self, other: &ContainerView) -> NodeError {
+        let is_stopped = format!("container {} is not running", other.id);
+        match self {
+            Self::Network => NodeError::conflict(format!(
+                "cannot join network namespace of a non running container: container {} is {}",
+                other.name,
+                other.state.name()
+            )),
+            Self::Ipc => NodeError::conflict(format!("failed to join IPC namespace: {is_stopped}")),
+            Self::Pid => NodeError::Refused {
+                kind: ErrorKind::Internal,
+                message: format!("failed to join PID namespace: {is_stopped}"),
+            },
+        }
+    }
+}
+
 impl Shared {
     /// Looks at the containers that a start needs; one that does not run stands in the way.
     pub(super) fn peers(&self, spec: &ContainerSpec) -> Result<Peers, NodeError> {
         let mut peers = Peers::default();
         if let NetworkMode::Container(name) = &spec.networking.mode {
-            let (view, pid) = self.running_peer(name, "join network of")?;
+            let (view, pid) = self.running_peer(name, Joined::Network)?;
             peers.network = Some(pid);
             peers.network_directory = Some(self.directory(view.id));
             peers.network_hostname = Some(self.hostname(&view.spec));
         }
         if let IpcMode::Container(name) = &spec.namespaces.ipc {
-            let (view, pid) = self.running_peer(name, "join IPC of")?;
+            let (view, pid) = self.running_peer(name, Joined::Ipc)?;
             if !matches!(view.spec.namespaces.ipc, IpcMode::Shareable | IpcMode::Host) {
                 return Err(NodeError::conflict(format!(
                     "can't join IPC of container {}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)",
@@ -92,7 +119,7 @@ impl Shared {
             peers.ipc = Some((pid, self.shm_path(view.id)));
         }
         if let PidMode::Container(name) = &spec.namespaces.pid {
-            peers.pid = Some(self.running_peer(name, "join PID namespace of")?.1);
+            peers.pid = Some(self.running_peer(name, Joined::Pid)?.1);
         }
         Ok(peers)
     }
@@ -119,7 +146,7 @@ impl Shared {
         })
     }
 
-    fn running_peer(&self, name: &str, purpose: &str) -> Result<(Arc<ContainerView>, u32), NodeError> {
+    fn running_peer(&self, name: &str, what: Joined) -> Result<(Arc<ContainerView>, u32), NodeError> {
         let view = self.find_slot(name)?.view();
         match &view.state {
             ContainerState::Running(run) | ContainerState::Paused(run) => Ok((Arc::clone(&view), run.pid)),
@@ -127,9 +154,7 @@ impl Shared {
             ContainerState::Created
             | ContainerState::Exited(_)
             | ContainerState::Removing { .. }
-            | ContainerState::Dead { .. } => {
-                Err(NodeError::conflict(format!("cannot {purpose} a non running container: {}", view.id)))
-            }
+            | ContainerState::Dead { .. } => Err(what.stopped(&view)),
         }
     }
 }

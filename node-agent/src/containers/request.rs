@@ -33,6 +33,8 @@ pub(crate) enum Request {
     Leave(String, Reply<()>),
     /// A container that it links to has another address.
     RenewFiles,
+    /// An answer when everything that was asked before is done.
+    Settle(oneshot::Sender<()>),
 }
 
 /// Something about a container's life.

@@ -144,9 +144,19 @@ impl Shared {
         Ok(Handle::new(Arc::clone(self), self.find_slot(name)?))
     }
 
-    /// The place of a container, by whole id, name, or unique prefix of its id.
+    /// The place of a container, by whole id, name, unique prefix of its id, or the name `parent/alias` that a link
+    /// gives it.
     pub(crate) fn find_slot(&self, name: &str) -> Result<Arc<Slot>, NodeError> {
-        Ok(Arc::clone(self.index().find(name)?))
+        let found = self.index().find(name).cloned();
+        let Some((parent, alias)) = name.trim_start_matches('/').split_once('/') else { return found };
+        found.or_else(|error| {
+            let parent = self.index().find(parent).map(|slot| slot.id());
+            let links = self.links();
+            let link = parent.ok().and_then(|id| links.of(id).iter().find(|link| link.alias == alias));
+            let target = link.map(|link| link.target);
+            drop(links);
+            target.and_then(|id| self.slot(id)).ok_or(error)
+        })
     }
 
     /// One container by its id.

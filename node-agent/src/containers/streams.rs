@@ -3,6 +3,7 @@
 //! Start reading at the implementation of [`ContainerStreams`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::{BoxStream, StreamExt as _};
@@ -25,6 +26,10 @@ use crate::api::streams::{
 use crate::error::NodeError;
 use crate::logs::read::{self, Growth, Wanted};
 use crate::runtime::launch;
+
+/// How long the end of the output waits for the exit: far longer than a teardown takes, and not for ever, because a
+/// container may close its output and go on.
+const LONGEST_EXIT: Duration = Duration::from_secs(10);
 
 #[async_trait]
 impl ContainerStreams for Engine {
@@ -50,6 +55,9 @@ impl ContainerStreams for Engine {
             Replay::Nothing => None,
         };
         self.shared.emit(&view, "attach", []);
+        // Of a container that removes itself there is nothing to ask afterwards: its client is not held up.
+        let is_asked_for = attached.is_some() && !view.spec.auto_remove;
+        let exited = is_asked_for.then(|| exited(handle.clone()));
         let shared = Arc::clone(&self.shared);
         let on_detach = Box::new(move || shared.emit(&handle.view(), "detach", []));
         Ok(attach::streams::container_attachment(attach::ContainerStreams {
@@ -58,6 +66,7 @@ impl ContainerStreams for Engine {
             stdin,
             keys,
             replay,
+            before_end: exited.map(|wait| Box::pin(wait) as attach::streams::BoxedWait),
             on_detach,
         }))
     }
@@ -144,6 +153,19 @@ impl Engine {
         let growth = Box::new(Running(handle.subscribe()));
         read::read(Wanted { config, query, growth, news: self.shared.log_news.clone() }).await
     }
+}
+
+/// Waits until a container whose output has ended is down. One that closed its output and goes on is not waited for.
+async fn exited(handle: Handle) {
+    let (settled, done) = oneshot::channel();
+    if handle.send(Request::Settle(settled)).is_err() {
+        return;
+    }
+    // A start that is under way has an outcome now: one that failed leaves nothing to wait for.
+    let _ = done.await;
+    let mut published = handle.subscribe();
+    let is_down = |now: &Published| now.view.state.run().is_none() || now.presence == Presence::Removed;
+    let _ = tokio::time::timeout(LONGEST_EXIT, published.wait_for(is_down)).await;
 }
 
 /// Refuses to attach to a container that cannot be attached to now. `name` is what the client called it.

@@ -95,7 +95,8 @@ impl Actor {
         Ok(())
     }
 
-    /// Forgets a link to another container. A running container keeps what it was told of it until its next start.
+    /// Forgets a link to another container, which the running container cannot reach by it any more; the variables it was
+    /// given stay until its next start.
     pub(super) async fn unlink(&mut self, alias: &str) -> Result<(), NodeError> {
         let id = self.core.id;
         let before = self.core.record.links.clone();
@@ -109,16 +110,18 @@ impl Actor {
         }
         self.shared.links().unlink(id, alias);
         self.publish();
+        let has_network = self.core.run.as_deref().is_some_and(|run| run.record.network.is_some());
+        if let Some(request) = self.linked_network_request().filter(|_| has_network) {
+            self.renew_links(&request).await?;
+        }
+        self.renew_files().await;
         Ok(())
     }
 
     /// Lets a running container be found under its new name. Failing that, the next start does.
     async fn rename_in_networks(&mut self) {
         let has_network = self.core.run.as_deref().is_some_and(|run| run.record.network.is_some());
-        let Some(request) = self.network_request(&super::peers::Peers::default()).filter(|_| has_network)
-        else {
-            return;
-        };
+        let Some(request) = self.linked_network_request().filter(|_| has_network) else { return };
         let renamed = match self.shared.seams.networks.rename(&request).await {
             Ok(run) => self.note_network(run, "rename", "").await,
             Err(error) => Err(error),
@@ -175,7 +178,7 @@ fn merge(limits: &mut Resources, wished: Resources) -> Result<(), NodeError> {
     if wished.blkio_weight != 0 {
         limits.blkio_weight = wished.blkio_weight;
     }
-    limits.pids_limit = wished.pids_limit.or(limits.pids_limit);
+    limits.pids_limit = wished.pids_limit.map(|limit| limit.max(0)).or(limits.pids_limit);
     let devices = [
         (&mut limits.blkio_read_bps, wished.blkio_read_bps),
         (&mut limits.blkio_write_bps, wished.blkio_write_bps),

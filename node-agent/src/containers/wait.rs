@@ -14,7 +14,10 @@ pub(crate) fn wait(published: watch::Receiver<Published>, condition: WaitConditi
     let n_exits = published.borrow().n_exits;
     Box::pin(async move {
         Ok(match condition {
-            WaitCondition::NotRunning => until(published, is_not_running).await,
+            // An exit counts although the restart policy starts the container again at once.
+            WaitCondition::NotRunning => {
+                until(published, move |now: &Published| is_not_running(now) || now.n_exits > n_exits).await
+            }
             WaitCondition::NextExit => {
                 until(published, move |now: &Published| {
                     now.n_exits > n_exits || now.presence == Presence::Removed

@@ -32,6 +32,7 @@ impl Files {
         let is_running = matches!(handle.view().state, ContainerState::Running(_));
         let is_frozen = request.pause && is_running && self.engine.pause(&id).await.is_ok();
         let view = handle.view();
+        let underlying = run_config(&view.spec);
         let comment = request.comment.clone();
         let reference = request.reference.clone();
         let committed = self
@@ -40,9 +41,10 @@ impl Files {
                 parent: view.image_id,
                 parent_manifest: view.image_manifest.as_ref().map(|manifest| manifest.digest),
                 snapshot: Some(SnapshotKey::container(&view.id)),
-                config: request.config.unwrap_or_default(),
+                // Without a configuration of its own the request changes the container's: `$PATH` is what it has there.
+                config: request.config.unwrap_or_else(|| underlying.clone()),
                 changes: request.changes,
-                underlying: run_config(&view.spec),
+                underlying,
                 author: request.author,
                 comment: request.comment,
                 created_by: view.spec.process.cmd.clone().unwrap_or_default().join(" "),

@@ -60,9 +60,11 @@ pub(super) fn explain(errno: Errno, container: &str, text: &str, wanted: &Wanted
             kind: shoal_types::ErrorKind::NotFound,
             message: format!("Could not find the file {text} in container {container}"),
         },
-        Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG | Errno::INVAL => {
-            NodeError::invalid(format!("lstat {}: {}", wanted.path, std::io::Error::from(errno)))
-        }
+        Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG | Errno::INVAL => NodeError::invalid(format!(
+            "lstat {}: {}",
+            wanted.path,
+            node_runtime::errno_text(errno.raw_os_error())
+        )),
         errno => NodeError::failed(format!("look at {} in the container", wanted.path), errno),
     }
 }

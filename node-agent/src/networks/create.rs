@@ -23,11 +23,19 @@ use crate::store::Batch;
 pub(super) const NOT_A_MANAGER: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm \
      join\" to connect this node to swarm and try again.";
 
+/// The option that says whether a network has IPv4.
+const ENABLE_IPV4: &str = "com.docker.network.enable_ipv4";
+/// The option that says whether a network has IPv6.
+const ENABLE_IPV6: &str = "com.docker.network.enable_ipv6";
+
 impl NetworkStore {
     /// Makes a network. The record is written before the interface; a crash in between is completed at boot.
     pub(super) async fn create_network(&self, mut spec: NetworkSpec) -> Result<NetworkId, NodeError> {
         if spec.driver.is_empty() {
             "bridge".clone_into(&mut spec.driver);
+        }
+        if spec.config_from.is_empty() {
+            take_defaults(&self.shared.config, &mut spec)?;
         }
         check(&spec)?;
         let _changes = self.shared.changes.lock().await;
@@ -136,9 +144,10 @@ fn reserve(
     if state.by_name(&spec.name).is_some() {
         return Err(NodeError::conflict(format!("network with name {} already exists", spec.name)));
     }
+    let is_inherited = !spec.config_from.is_empty();
     let mut spec = inherit(state, spec)?;
-    for (name, value) in config.default_options.get(&spec.driver).into_iter().flatten() {
-        spec.options.entry(name.clone()).or_insert_with(|| value.clone());
+    if is_inherited {
+        take_defaults(config, &mut spec)?;
     }
     let requests = pool_requests(&mut spec)?;
     let id = NetworkId::random_local();
@@ -175,6 +184,34 @@ fn complete(
     let entry = Entry { network: network.clone(), kernel: Arc::new(kernel), members: BTreeMap::new() };
     state.networks.insert(id.clone(), entry);
     Ok(NetworkRecord { network, pools })
+}
+
+/// Completes options by the daemon's defaults for the driver. Two options say which families there are; a default of
+/// theirs is not taken over, and so not shown, where the request says it itself.
+fn take_defaults(config: &NetworkConfig, spec: &mut NetworkSpec) -> Result<(), NodeError> {
+    for (name, value) in config.default_options.get(&spec.driver).into_iter().flatten() {
+        let is_said = match name.as_str() {
+            ENABLE_IPV4 => spec.ipv4.is_some(),
+            ENABLE_IPV6 => spec.ipv6.is_some(),
+            _ => false,
+        };
+        if !is_said {
+            spec.options.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+    }
+    spec.ipv4 = spec.ipv4.map_or_else(|| option_switch(spec, ENABLE_IPV4), |said| Ok(Some(said)))?;
+    spec.ipv6 = spec.ipv6.map_or_else(|| option_switch(spec, ENABLE_IPV6), |said| Ok(Some(said)))?;
+    Ok(())
+}
+
+/// An option that is true or false, as Go reads it.
+fn option_switch(spec: &NetworkSpec, name: &str) -> Result<Option<bool>, NodeError> {
+    match spec.options.get(name).map(String::as_str) {
+        None => Ok(None),
+        Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(Some(true)),
+        Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(Some(false)),
+        Some(other) => Err(NodeError::invalid(format!("driver-opt {name:?} is not a valid bool: {other}"))),
+    }
 }
 
 /// Takes over the configuration of the network that `config_from` names.
@@ -318,8 +355,14 @@ fn pool_requests(spec: &mut NetworkSpec) -> Result<Vec<PoolRequest>, NodeError> 
     }
     let given = |pool: &PoolSpec| {
         let subnet = pool.subnet?;
+        let is_size_only = subnet.addr().is_unspecified() && subnet.prefix_len() > 0;
         Some(PoolRequest {
-            subnet: SubnetRequest::Given(subnet),
+            // An address of zeros asks for any subnet of that size.
+            subnet: if is_size_only {
+                SubnetRequest::Sized(family_of(subnet), subnet.prefix_len())
+            } else {
+                SubnetRequest::Given(subnet)
+            },
             ip_range: pool.range,
             gateway: pool.gateway.map_or(GatewayRequest::First, GatewayRequest::Given),
             aux: pool.auxiliary.clone(),
@@ -335,21 +378,38 @@ fn pool_requests(spec: &mut NetworkSpec) -> Result<Vec<PoolRequest>, NodeError> 
     }
     requests.retain(|request| match request.subnet {
         SubnetRequest::Given(subnet) => ipv4 || family_of(subnet) == Family::V6,
+        SubnetRequest::Sized(family, _) => ipv4 || family == Family::V6,
         SubnetRequest::Automatic(_) => true,
     });
-    let isolated = spec
-        .options
-        .get("com.docker.network.bridge.gateway_mode_ipv4")
-        .is_some_and(|mode| mode == "isolated");
-    if isolated {
-        if !spec.internal {
-            return Err(NodeError::invalid(
-                "gateway mode 'isolated' can only be used for an internal network",
-            ));
-        }
-        requests.iter_mut().for_each(|request| request.gateway = GatewayRequest::None);
-    }
+    drop_needless_gateways(spec, &mut requests)?;
     Ok(requests)
+}
+
+/// Keeps no address for the bridge of an internal network that will not have one: all are the containers'.
+fn drop_needless_gateways(spec: &NetworkSpec, requests: &mut [PoolRequest]) -> Result<(), NodeError> {
+    let is_isolated = |family: &str| {
+        let mode = spec.options.get(&format!("com.docker.network.bridge.gateway_mode_{family}"));
+        mode.is_some_and(|mode| mode == "isolated")
+    };
+    let (v4, v6) = (is_isolated("ipv4"), is_isolated("ipv6"));
+    if (v4 || v6) && !spec.internal {
+        return Err(NodeError::invalid("gateway mode 'isolated' can only be used for an internal network"));
+    }
+    let is_inhibited = option_switch(spec, "com.docker.network.bridge.inhibit_ipv4")? == Some(true);
+    for request in requests {
+        let family = match request.subnet {
+            SubnetRequest::Given(subnet) => family_of(subnet),
+            SubnetRequest::Sized(family, _) | SubnetRequest::Automatic(family) => family,
+        };
+        let has_none = match family {
+            Family::V4 => v4 || (is_inhibited && spec.internal),
+            Family::V6 => v6,
+        };
+        if has_none && request.gateway == GatewayRequest::First {
+            request.gateway = GatewayRequest::None;
+        }
+    }
+    Ok(())
 }
 
 /// Writes what was reserved into the spec, so that inspect shows it.

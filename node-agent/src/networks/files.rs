@@ -12,6 +12,7 @@ use overlay_net::dns::files::{
 use overlay_net::{Forwarding, ResolverSpec};
 use shoal_types::container::networking::NetworkingSpec;
 
+use super::wishes;
 use crate::containers::ports::NetworkRequest;
 use crate::error::NodeError;
 
@@ -84,7 +85,8 @@ pub(super) fn hosts(
         let names = own_names(&request.hostname, &request.domainname);
         entries.extend(own.iter().map(|address| (*address, names.clone())));
     }
-    Ok(write_hosts(HostsFamilies::Dual, &entries))
+    let has_v6 = !wishes::is_ipv6_off(request);
+    Ok(write_hosts(if has_v6 { HostsFamilies::Dual } else { HostsFamilies::V4Only }, &entries))
 }
 
 /// The hosts file of a container in the host's namespace: the host's own, and the extra lines.

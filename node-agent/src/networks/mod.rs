@@ -17,6 +17,7 @@
 //! it so.
 
 mod create;
+mod default_bridge;
 mod files;
 mod kernel;
 mod port;
@@ -81,11 +82,22 @@ pub enum DirectRouting {
     Allowed,
 }
 
+/// Who makes the interface of the default bridge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BridgeOwner {
+    /// The daemon, with the addresses it likes.
+    Daemon,
+    /// The user, before the daemon starts; its addresses say what the subnets are.
+    User,
+}
+
 /// Settings of the default bridge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DefaultBridge {
     /// Name of the interface.
     pub interface: String,
+    /// Who makes it.
+    pub owner: BridgeOwner,
     /// Address and prefix of the interface.
     pub address: Option<IpNet>,
     /// The same for IPv6.
@@ -166,8 +178,12 @@ struct Shared {
 impl NetworkStore {
     /// Reads the table and makes the predefined networks' records. Touches no interface: that is
     /// [`crate::containers::ports::ContainerNetworks::restore`]'s, once it is known who runs. Blocks.
-    pub fn open(store: Store, events: EventLog, config: NetworkConfig) -> Result<Self, NodeError> {
+    pub fn open(store: Store, events: EventLog, mut config: NetworkConfig) -> Result<Self, NodeError> {
         let host = overlay_net::Host::open(config.mechanism.clone()).map_err(NodeError::from)?;
+        if let Some(wanted) = &config.default_bridge {
+            let present = overlay_net::host::interface_addresses(&wanted.interface)?;
+            config.default_bridge = Some(default_bridge::settle(wanted, present.as_deref())?);
+        }
         let bases = match config.address_pools.as_slice() {
             [] => overlay_net::ipam::default_bases(config.ula),
             given => given.iter().copied().chain([config.ula]).collect(),

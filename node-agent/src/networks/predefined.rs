@@ -71,11 +71,13 @@ fn bridge_options(bridge: &DefaultBridge) -> BTreeMap<String, String> {
 
 fn bridge_pools(bridge: &DefaultBridge) -> Vec<PoolRequest> {
     let mut v4 = PoolRequest::automatic(Family::V4);
+    if let Some(subnet) = bridge.address.or(bridge.range) {
+        v4.subnet = SubnetRequest::Given(subnet.trunc());
+    }
     if let Some(address) = bridge.address {
-        v4.subnet = SubnetRequest::Given(address.trunc());
         v4.gateway = GatewayRequest::Given(address.addr());
     }
-    v4.ip_range = bridge.range;
+    v4.ip_range = bridge.range.map(|range| range.trunc());
     let mut pools = vec![v4];
     if bridge.ipv6 {
         let mut v6 = PoolRequest::automatic(Family::V6);
@@ -84,8 +86,8 @@ fn bridge_pools(bridge: &DefaultBridge) -> Vec<PoolRequest> {
         }
         if let Some(address) = bridge.address_v6 {
             v6.gateway = GatewayRequest::Given(address.addr());
-            v6.ip_range = bridge.subnet_v6;
         }
+        v6.ip_range = bridge.subnet_v6.map(|range| range.trunc());
         pools.push(v6);
     }
     pools

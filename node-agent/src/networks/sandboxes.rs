@@ -13,8 +13,8 @@ use ipnet::IpNet;
 use overlay_net::dns::files::LoopbackServers;
 use overlay_net::ipam::Family;
 use overlay_net::{
-    Desired, DriverSpec, EndpointSpec as NetEndpoint, Forwarding, HostPorts, Protocol as NetProtocol,
-    PublishSpec, Reach, Sandbox, SandboxMode, SandboxSpec,
+    Desired, DriverSpec, EndpointSpec as NetEndpoint, Forwarding, HostPorts, LinkFlow,
+    Protocol as NetProtocol, PublishSpec, Reach, Sandbox, SandboxMode, SandboxSpec,
 };
 use serde::{Deserialize, Serialize};
 use shoal_types::container::networking::{EndpointSpec, NetworkMode, PortPublish, PortSpec, Protocol};
@@ -359,6 +359,7 @@ impl State {
         }
         let (id, name) = (entry.network.id.clone(), entry.network.spec.name.clone());
         let (has_v4, has_v6) = kernel::families(&entry.kernel);
+        let has_v6 = has_v6 && !wishes::switches_ipv6_off(request, endpoint);
         let wanted = [
             (has_v4, Family::V4, endpoint.ipv4_address.map(IpAddr::V4)),
             (has_v6, Family::V6, endpoint.ipv6_address.map(IpAddr::V6)),
@@ -461,9 +462,7 @@ impl State {
         }
         let wish = plan.request.networking.endpoints.get(&given.name).cloned().unwrap_or_default();
         let option = |name: &str| wish.driver_options.get(name);
-        let sysctls = option("com.docker.network.endpoint.sysctls")
-            .map(|list| list.split(',').map(str::to_owned).collect())
-            .unwrap_or_default();
+        let sysctls = wishes::endpoint_sysctls(&wish).map(str::to_owned).collect();
         Some(NetEndpoint {
             id: given.endpoint,
             network: Arc::clone(&entry.kernel),
@@ -473,8 +472,28 @@ impl State {
             gateway_priority: wish.gateway_priority,
             sysctls,
             names: if is_user_defined(entry) { wishes::dns_names(&plan.request, &wish) } else { Vec::new() },
-            links: Vec::new(),
+            links: self.link_flows(plan, given),
         })
+    }
+
+    /// What a container may reach at those it links to although `icc=false` keeps others away: the ports they expose.
+    fn link_flows(&self, plan: &Plan, given: &Assignment) -> Vec<LinkFlow> {
+        if given.name != DEFAULT_BRIDGE {
+            return Vec::new();
+        }
+        let linked = plan.request.links.iter().filter_map(|link| self.plans.get(&link.container));
+        let flows = linked.flat_map(|server| {
+            let here = server.assignments.iter().filter(|other| other.network == given.network);
+            let addresses = here.flat_map(|other| &other.addresses).map(IpNet::addr);
+            addresses.flat_map(|address| {
+                server.request.networking.exposed.iter().map(move |port| LinkFlow {
+                    server: address,
+                    port: port.port,
+                    protocol: to_net(port.protocol),
+                })
+            })
+        });
+        flows.collect()
     }
 
     /// What inspect shows of one endpoint.

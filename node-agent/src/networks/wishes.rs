@@ -57,7 +57,10 @@ pub(super) fn prepare(
         endpoints.insert(canonical(state, key), endpoint.clone());
     }
     let primary = canonical(state, primary);
-    endpoints.entry(primary).or_default();
+    // Whoever names networks and no mode does not want the default one beside them.
+    if endpoints.is_empty() || primary != DEFAULT_BRIDGE {
+        endpoints.entry(primary).or_default();
+    }
     if endpoints.len() > 1
         && let Some(exclusive) = endpoints.keys().find(|name| matches!(name.as_str(), NONE | HOST))
     {
@@ -84,6 +87,24 @@ fn exclusive_network(name: &str) -> NodeError {
             "container cannot be connected to multiple networks with one of the networks in private (none) mode",
         )
     }
+}
+
+/// The kernel parameters that a client wants for one interface.
+pub(super) fn endpoint_sysctls(endpoint: &EndpointSpec) -> impl Iterator<Item = &str> {
+    let list = endpoint.driver_options.get("com.docker.network.endpoint.sysctls");
+    list.into_iter().flat_map(|list| list.split(','))
+}
+
+/// Whether a container does without IPv6 at this endpoint: then it gets no such address, and no name leads to one.
+pub(super) fn switches_ipv6_off(request: &NetworkRequest, endpoint: &EndpointSpec) -> bool {
+    const OFF: &str = "net.ipv6.conf.ifname.disable_ipv6=1";
+    is_ipv6_off(request) || endpoint_sysctls(endpoint).any(|setting| setting.eq_ignore_ascii_case(OFF))
+}
+
+/// Whether a container does without IPv6 altogether.
+pub(super) fn is_ipv6_off(request: &NetworkRequest) -> bool {
+    let mut of_container = request.sysctls.iter();
+    of_container.any(|(key, value)| key == "net.ipv6.conf.all.disable_ipv6" && value == "1")
 }
 
 /// What is known of an endpoint while its container does not run.

@@ -54,7 +54,12 @@ impl ContainerVolumes for VolumeStore {
         rootfs: OwnedFd,
     ) -> Result<(), NodeError> {
         for mount in mounts.iter().filter(|mount| mount.fill == Fill::IfEmpty) {
-            let path = self.mount(&mount.point.name, container).await?;
+            let root_of_volume = self.mount(&mount.point.name, container).await?;
+            let Ok(path) = self.narrow(container, &mount.point, root_of_volume).await else {
+                // What is not there cannot be filled; the start will say so.
+                self.unmount(&mount.point.name, container).await?;
+                continue;
+            };
             // With the dot the path is a directory; without, it is a link, which is not followed.
             let root = PathBuf::from(format!("/proc/self/fd/{}/.", rootfs.as_raw_fd()));
             let destination = mount.point.destination.clone();
@@ -62,7 +67,9 @@ impl ContainerVolumes for VolumeStore {
                 if is_empty(&path) { copy_tree(&[root], &destination, &path).map(drop) } else { Ok(()) }
             })
             .await;
-            self.unmount(&mount.point.name, container).await?;
+            let points = std::slice::from_ref(&mount.point);
+            let errors = ContainerVolumes::unmount(self, container, points).await;
+            errors.into_iter().next().map_or(Ok(()), Err)?;
             filled?.map_err(|source| {
                 NodeError::failed(format!("fill volume {} from the image", mount.point.name), source)
             })?;
@@ -186,11 +193,11 @@ impl VolumeStore {
                     check_bind_source(path)?;
                 }
                 point.source.clone_from(path);
-                point.propagation = *propagation;
+                point.propagation = propagation_near(&self.shared.data_root, path, *propagation)?;
             }
             MountSource::Volume { subpath, copy, propagation, .. } => {
                 let volume = self.create(volume_spec(&spec.source), Some(container)).await?;
-                if *copy == VolumeCopy::FromImage && subpath.is_empty() {
+                if *copy == VolumeCopy::FromImage {
                     fill = Fill::IfEmpty;
                 }
                 point.kind = MountKind::Volume;
@@ -275,6 +282,25 @@ fn volume_spec(source: &MountSource) -> VolumeSpec {
     };
     let given = |pairs: &BTreeMap<String, String>| (!pairs.is_empty()).then(|| pairs.clone());
     VolumeSpec { name: name.clone(), driver: driver.clone(), options: given(options), labels: given(labels) }
+}
+
+/// How a bind travels that shows the daemon's root, or lies in it: a private copy of what is mounted there would keep it
+/// busy when the daemon wants to be rid of it.
+fn propagation_near(data_root: &Path, path: &str, wanted: Propagation) -> Result<Propagation, NodeError> {
+    if !Path::new(path).starts_with(data_root) && !data_root.starts_with(path) {
+        return Ok(wanted);
+    }
+    let name = match wanted {
+        Propagation::Default => return Ok(Propagation::Rslave),
+        Propagation::Rslave | Propagation::Rshared => return Ok(wanted),
+        Propagation::Private => "private",
+        Propagation::Rprivate => "rprivate",
+        Propagation::Shared => "shared",
+        Propagation::Slave => "slave",
+    };
+    Err(NodeError::invalid(format!(
+        "invalid mount config: must use either propagation mode \"rslave\" or \"rshared\" when mount source is within the daemon root, daemon root: {data_root:?}, bind mount source: {path:?}, propagation: {name:?}"
+    )))
 }
 
 fn check_bind_source(path: &str) -> Result<(), NodeError> {

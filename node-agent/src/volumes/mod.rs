@@ -80,6 +80,8 @@ struct Shared {
     events: EventLog,
     local: LocalDriver,
     plugins: Plugins,
+    /// The daemon's root, which containers should not hold on to.
+    data_root: PathBuf,
     /// Where subpaths are bound, `<exec-root>/subpaths`; gone after a reboot.
     subpaths: PathBuf,
     /// Never held across an await.
@@ -103,6 +105,7 @@ impl VolumeStore {
         root: PathBuf,
         subpaths: PathBuf,
     ) -> Result<Self, NodeError> {
+        let data_root = root.parent().unwrap_or(&root).to_owned();
         let local = LocalDriver::open(root)
             .map_err(|source| NodeError::failed("open the volume directory", source))?;
         let entries = store
@@ -119,6 +122,7 @@ impl VolumeStore {
                 events,
                 local,
                 plugins,
+                data_root,
                 subpaths,
                 entries: Mutex::new(entries),
                 changes: tokio::sync::Mutex::new(()),

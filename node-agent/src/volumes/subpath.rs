@@ -1,7 +1,7 @@
 //! A directory or file within a volume, held fast.
 //!
 //! Start reading at [`bind`]. Whoever has the volume mounted may exchange any path in it for a symbolic link at any
-//! moment; so the kernel resolves the path once, inside the volume's root, and what it found is bound to a path of
+//! moment; so the kernel resolves the path once, beneath the volume's root, and what it found is bound to a path of
 //! ours. Everything here blocks.
 
 use std::io;
@@ -18,7 +18,7 @@ pub(super) fn bind(root: &Path, subpath: &str, target: &Path) -> io::Result<()> 
     let directory =
         rustix::fs::openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let found = rustix::fs::openat2(&directory, subpath, flags, Mode::empty(), ResolveFlags::IN_ROOT)?;
+    let found = rustix::fs::openat2(&directory, subpath, flags, Mode::empty(), ResolveFlags::BENEATH)?;
     let kind = FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode);
     unbind(target)?;
     if let Some(parent) = target.parent() {
@@ -34,6 +34,10 @@ pub(super) fn bind(root: &Path, subpath: &str, target: &Path) -> io::Result<()> 
 
 /// Why a part cannot be bound, in words of the kernel that clients know.
 pub(super) fn unreachable(part: &str, source: &io::Error) -> NodeError {
+    if source.raw_os_error() == Some(rustix::io::Errno::XDEV.raw_os_error()) {
+        // The kernel's word for a link that leads out.
+        return NodeError::invalid(format!("path concatenation escapes the base directory, subpath: {part}"));
+    }
     let reason = source.raw_os_error().map_or_else(|| source.to_string(), node_runtime::errno_text);
     NodeError::invalid(format!("cannot access path {part}: {reason}"))
 }
@@ -76,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_link_out_of_the_volume_stays_inside_and_the_binding_ends_without_a_trace() {
+    fn links_lead_within_the_volume_or_nowhere_and_the_binding_ends_without_a_trace() {
         if !rustix::process::geteuid().is_root() {
             eprintln!("skipped: mounting needs root");
             return;
@@ -85,10 +89,11 @@ mod tests {
         let root = dir.path().join("root");
         std::fs::create_dir_all(root.join("etc")).unwrap();
         std::fs::write(root.join("etc/passwd"), "inside").unwrap();
-        std::os::unix::fs::symlink("/etc", root.join("link")).unwrap();
+        std::os::unix::fs::symlink("/etc", root.join("out")).unwrap();
+        std::os::unix::fs::symlink("etc", root.join("within")).unwrap();
         let target = dir.path().join("bound/x");
-        bind(&root, "link", &target).unwrap();
-        bind(&root, "link", &target).unwrap();
+        bind(&root, "within", &target).unwrap();
+        bind(&root, "within", &target).unwrap();
         assert_eq!(std::fs::read_to_string(target.join("passwd")).unwrap(), "inside");
         unbind(&target).unwrap();
         unbind(&target).unwrap();
@@ -96,6 +101,9 @@ mod tests {
         bind(&root, "etc/passwd", &target).unwrap();
         assert_eq!(std::fs::read_to_string(&target).unwrap(), "inside");
         unbind(&target).unwrap();
-        assert!(bind(&root, "../../outside", &target).is_err());
+        for escape in ["out", "../../outside"] {
+            let error = bind(&root, escape, &target).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::XDEV.raw_os_error()), "{escape}");
+        }
     }
 }

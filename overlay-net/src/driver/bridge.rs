@@ -24,6 +24,9 @@ use crate::netlink::{Socket, addr, existing_is_fine, link, missing_is_fine, neig
 use crate::spec::{BridgeSpec, Endpoint, GatewayMode, Icc, IfName, Masquerade, Reach};
 use crate::sysctl;
 
+/// The kernel has no IPv6 on interfaces with a smaller MTU, nor settings of it (RFC 8200, section 5).
+const IPV6_MIN_MTU: u32 = 1280;
+
 /// Creates the bridge with its addresses and settings, or completes it.
 pub(super) fn setup(spec: &BridgeSpec, loopback: LoopbackPublishing) -> Result<()> {
     let mut socket = route_socket()?;
@@ -83,7 +86,7 @@ pub(super) fn join(
         netns,
         master: port.bridge,
         mtu: spec.mtu,
-        ipv6: port.ipv6,
+        ipv6: if spec.mtu.is_some_and(|mtu| mtu < IPV6_MIN_MTU) { Ipv6::Absent } else { port.ipv6 },
     };
     let mut batch = Batch::default();
     link::add_veth(&mut batch, &veth, port.mode);

@@ -13,6 +13,7 @@ use super::{Management, Shared};
 use crate::endpoint::published_mode;
 use crate::error::{NetError, Result};
 use crate::firewall::Family;
+use crate::firewall::expr::Element;
 use crate::firewall::rules::{link_elements, port_elements};
 use crate::netd::protocol::{Change, HoldRequest, Outcome, PortKey, Record, Resolver};
 use crate::portmap::changes::PortChanges;
@@ -262,15 +263,18 @@ fn write_rules(
     added: &[PublishedPort],
     previous: Option<&Sandbox>,
 ) -> Result<()> {
-    let known =
-        |endpoint: &&Endpoint| previous.is_none_or(|p| !p.endpoints.iter().any(|e| e.id == endpoint.id));
+    let links = |endpoints: &[Endpoint], family| -> Vec<Element> {
+        endpoints.iter().flat_map(|endpoint| link_elements(endpoint, family)).collect()
+    };
     for family in Family::ALL {
+        // An endpoint that stays may have other links than before.
+        let before = previous.map(|sandbox| links(&sandbox.endpoints, family)).unwrap_or_default();
+        let wanted = links(&plan.endpoints, family);
         let mut gone = port_elements(released, family);
-        gone.extend(plan.leaving.iter().flat_map(|endpoint| link_elements(endpoint, family)));
+        gone.extend(before.iter().filter(|link| !wanted.contains(link)).cloned());
         shared.firewall.remove(family, &gone)?;
         let mut fresh = port_elements(added, family);
-        fresh
-            .extend(plan.endpoints.iter().filter(known).flat_map(|endpoint| link_elements(endpoint, family)));
+        fresh.extend(wanted.into_iter().filter(|link| !before.contains(link)));
         shared.firewall.add(family, fresh)?;
     }
     shared.firewall.forget_connections(released)?;

@@ -71,6 +71,8 @@ impl PoolRequest {
 pub enum SubnetRequest {
     /// Cut from the default pools.
     Automatic(Family),
+    /// Cut from the default pools, with this prefix length instead of theirs.
+    Sized(Family, u8),
     /// Exactly this one.
     Given(IpNet),
 }
@@ -120,9 +122,14 @@ impl Space {
             let subnet = match request.subnet {
                 SubnetRequest::Given(subnet) => check_given(subnet, &taken)?,
                 SubnetRequest::Automatic(family) => {
-                    let mut avoid = taken;
-                    avoid.extend_from_slice(occupied);
+                    let avoid = [taken.as_slice(), occupied].concat();
                     first_free_subnet(&self.bases, family, &avoid).ok_or(NetError::PoolsExhausted)?
+                }
+                SubnetRequest::Sized(family, size) => {
+                    let avoid = [taken.as_slice(), occupied].concat();
+                    let bases: Vec<BasePool> =
+                        self.bases.iter().map(|base| BasePool { size, ..*base }).collect();
+                    first_free_subnet(&bases, family, &avoid).ok_or(NetError::PoolsExhausted)?
                 }
             };
             pools.push(Pool::create(subnet, request)?);

@@ -123,6 +123,8 @@ pub(crate) struct RuntimeProgram {
 pub(crate) struct NetworkSettings {
     /// Name of the default bridge; `None` when there is to be none.
     pub(crate) bridge: Option<String>,
+    /// Whether the user named it, and so makes it.
+    pub(crate) is_bridge_given: bool,
     /// Address and prefix of the default bridge.
     pub(crate) bip: Option<IpNet>,
     /// The same for IPv6.
@@ -592,6 +594,7 @@ fn network_settings(settings: &Settings) -> Result<NetworkSettings, ConfigError>
     }
     Ok(NetworkSettings {
         bridge,
+        is_bridge_given: settings.text("bridge").is_some(),
         bip: parsed(settings, "bip")?,
         bip6: parsed(settings, "bip6")?,
         fixed_cidr: parsed(settings, "fixed-cidr")?,

@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::sync::Arc;
 
-use node_agent::networks::{DefaultBridge, DirectRouting, NetworkConfig};
+use node_agent::networks::{BridgeOwner, DefaultBridge, DirectRouting, NetworkConfig};
 use overlay_net::dns::files::ResolvOverrides;
 use overlay_net::host::{ForwardPolicy, Management};
 use overlay_net::ipam::{BasePool, ula_base};
@@ -18,6 +18,7 @@ pub(crate) fn network_config(config: &Config, identity: &str) -> NetworkConfig {
     let wanted = &config.network;
     let default_bridge = wanted.bridge.as_ref().map(|interface| DefaultBridge {
         interface: interface.clone(),
+        owner: if wanted.is_bridge_given { BridgeOwner::User } else { BridgeOwner::Daemon },
         address: wanted.bip,
         address_v6: wanted.bip6,
         range: wanted.fixed_cidr,

@@ -6,6 +6,7 @@ use http::StatusCode;
 use jiff::Timestamp;
 use node_agent::api::containers::{ContainerUpdate, PruneFilter};
 use node_agent::api::files::CommitRequest;
+use serde_json::{Map, Value};
 
 use crate::convert;
 use crate::convert::host_config::Purpose;
@@ -22,6 +23,9 @@ pub(super) async fn update(mut call: Call) -> Outcome {
     let value = call.optional_json_value().await?.unwrap_or_default();
     let mut resources: Resources = shape(&value)?;
     let UpdateBody { restart_policy } = shape(&value)?;
+    if call.version.is_below(40) {
+        resources.pids_limit = None;
+    }
     if call.version.is_below(55) {
         resources.blkio_weight_device = None;
         resources.blkio_device_read_bps = None;
@@ -53,16 +57,17 @@ pub(super) async fn resize(call: Call) -> Outcome {
 pub(crate) fn terminal_size(call: &Call) -> Result<(u16, u16), ApiError> {
     let size = |name: &str, what: &str| {
         let text = call.query.text(name);
-        match text.parse::<u32>() {
-            Ok(size) => Ok(u16::try_from(size).unwrap_or(u16::MAX)),
-            Err(error) => {
-                let fault = match error.kind() {
-                    std::num::IntErrorKind::PosOverflow => "value out of range",
-                    _ => "invalid syntax",
-                };
-                Err(ApiError::invalid(format!("invalid resize {what} {text:?}: {fault}")))
+        // A negative number is well formed, but out of range, as one that is too large is.
+        let (digits, is_negative) = text.strip_prefix('-').map_or((text, false), |digits| (digits, true));
+        let fault = match digits.parse::<u32>() {
+            Ok(size) if !is_negative && !digits.starts_with('+') => {
+                return Ok(u16::try_from(size).unwrap_or(u16::MAX));
             }
-        }
+            Ok(_) if is_negative && !digits.starts_with('+') => "value out of range",
+            Err(error) if *error.kind() == std::num::IntErrorKind::PosOverflow => "value out of range",
+            _ => "invalid syntax",
+        };
+        Err(ApiError::invalid(format!("invalid resize {what} {text:?}: {fault}")))
     };
     Ok((size("h", "height")?, size("w", "width")?))
 }
@@ -79,7 +84,9 @@ pub(super) async fn prune(call: Call) -> Outcome {
 
 pub(super) async fn commit(mut call: Call) -> Outcome {
     let value = call.optional_json_value().await?;
-    let config = match value.filter(|value| !value.is_null()) {
+    // A body that says nothing is none: clients send `null` or `{}`.
+    let is_empty = |value: &Value| value.is_null() || value.as_object().is_some_and(Map::is_empty);
+    let config = match value.filter(|value| !is_empty(value)) {
         Some(value) => Some(convert::image::run_config(&shape::<ContainerConfig>(&value)?)?),
         None => None,
     };

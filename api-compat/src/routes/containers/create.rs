@@ -10,7 +10,7 @@ use crate::compat;
 use crate::convert;
 use crate::convert::requested::Requested;
 use crate::error::ApiError;
-use crate::extract::Call;
+use crate::extract::{Call, EMPTY_BODY};
 use crate::model::container_create::{ContainerCreate, ContainerCreateResponse};
 use crate::reply::{self, Outcome};
 
@@ -18,11 +18,17 @@ use crate::reply::{self, Outcome};
 const EMPTY_CONFIG: &str = "config cannot be empty in order to create a container";
 
 pub(super) async fn create(mut call: Call) -> Outcome {
-    let value = call.json_value().await?;
+    let value = match call.json_value().await {
+        // Docker's decoder of containers says it in fewer words than that of everything else.
+        Err(error) if error.message() == EMPTY_BODY => Err(ApiError::invalid("invalid JSON: EOF"))?,
+        value => value?,
+    };
     let mut create = ContainerCreate::from_json(&value)?.ok_or_else(|| ApiError::invalid(EMPTY_CONFIG))?;
     let platform = platform(&call)?;
-    let mut warnings = compat::container_create::upgrade(&mut create, call.version)?;
-    let spec = convert::container_create::spec(&create, platform)?;
+    let cgroups = call.shared.state.daemon.cgroup_version;
+    let mut warnings = compat::container_create::upgrade(&mut create, call.version, cgroups)?;
+    let mut spec = convert::container_create::spec(&create, platform)?;
+    compat::container_create::upgrade_spec(&mut spec, call.version);
     let requested = Requested::of(&create)
         .to_text()
         .map_err(|error| ApiError::internal(format!("keep the request: {error}")))?;

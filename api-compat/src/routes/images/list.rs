@@ -38,7 +38,7 @@ pub(super) async fn list(call: Call) -> Outcome {
             labels: filters.labels(),
             before: filters.get("before"),
             since: filters.get("since"),
-            until: filters.until(Timestamp::now())?,
+            until: filters.earliest_until(Timestamp::now())?,
             references: filters.get("reference"),
         },
     };

@@ -39,6 +39,8 @@ pub(crate) struct ContainerStreams {
     pub(crate) keys: DetachKeys,
     /// What was logged before.
     pub(crate) replay: Option<Box<dyn AsyncRead + Send + Unpin>>,
+    /// What is waited for before the end of the output is told.
+    pub(crate) before_end: Option<streams::BoxedWait>,
     /// What is done when it detaches.
     pub(crate) on_detach: Box<dyn FnOnce() + Send>,
 }

@@ -42,7 +42,7 @@ impl<T> Awaited<T> {
     }
 }
 
-type BoxedWait = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(crate) type BoxedWait = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Output for a client: what was logged before, if that was asked for, then the live stream.
 struct Output {
@@ -190,13 +190,14 @@ impl AsyncWrite for Input {
     }
 }
 
-/// The attachment of a client to a container's init process.
+/// The attachment of a client to a container's init process. Its output ends after the exit is on record and the networks
+/// are left, as with Docker: clients then ask for the exit code, or remove the network.
 pub(crate) fn container_attachment(streams: ContainerStreams) -> Attachment {
-    let ContainerStreams { attached, tty, stdin, keys, replay, on_detach } = streams;
+    let ContainerStreams { attached, tty, stdin, keys, replay, before_end, on_detach } = streams;
     let is_live = attached.is_some();
     let (read_half, write_half) = attached.map_or((Awaited::Never, Awaited::Never), split);
     let (detach, detached) = oneshot::channel();
-    let output = Output { replay, live: read_half, detached: Some(detached), before_end: None };
+    let output = Output { replay, live: read_half, detached: Some(detached), before_end };
     let scanner = tty.then(|| Scanner::new(keys));
     let input = (stdin && is_live).then(|| -> Box<dyn AsyncWrite + Send + Unpin> {
         let (detach, on_detach) = (Some(detach), Some(on_detach));

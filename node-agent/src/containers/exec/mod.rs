@@ -87,22 +87,30 @@ impl Entry {
     /// Takes the right to start it; only the first caller gets it.
     fn claim(&self) -> Result<(), NodeError> {
         let mut outcome = Ok(());
-        self.phase.send_if_modified(|phase| match *phase {
-            Phase::Created => {
+        self.phase.send_if_modified(|phase| {
+            outcome = self.refuse_unless_created(*phase);
+            if outcome.is_ok() {
                 *phase = Phase::Starting;
-                true
             }
-            Phase::Starting | Phase::Running(_) => {
-                let message = format!("exec command {} is already running", self.id);
-                outcome = Err(NodeError::conflict(message));
-                false
-            }
-            Phase::Exited(..) => {
-                outcome = Err(NodeError::conflict(format!("exec command {} has already run", self.id)));
-                false
-            }
+            outcome.is_ok()
         });
         outcome
+    }
+
+    /// Whether it could be claimed now.
+    pub(crate) fn require_unclaimed(&self) -> Result<(), NodeError> {
+        self.refuse_unless_created(self.phase())
+    }
+
+    fn refuse_unless_created(&self, phase: Phase) -> Result<(), NodeError> {
+        let id = self.id;
+        match phase {
+            Phase::Created => Ok(()),
+            Phase::Starting | Phase::Running(_) => {
+                Err(NodeError::conflict(format!("exec command {id} is already running")))
+            }
+            Phase::Exited(..) => Err(NodeError::conflict(format!("exec command {id} has already run"))),
+        }
     }
 
     fn view(&self) -> ExecView {

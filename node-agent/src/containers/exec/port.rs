@@ -40,6 +40,13 @@ impl Execs for Engine {
         Ok(self.shared.create_exec(handle.slot(), spec).id)
     }
 
+    async fn check_start(&self, id: &str) -> Result<(), NodeError> {
+        let entry = self.shared.execs.find(id)?;
+        let view = entry.slot.view();
+        require_running(&view, &view.id.to_string())?;
+        entry.require_unclaimed()
+    }
+
     async fn start(&self, id: &str, options: ExecStart) -> Result<Attachment, NodeError> {
         let entry = self.shared.execs.find(id)?;
         let keys = match entry.spec.detach_keys.as_deref().filter(|keys| !keys.is_empty()) {

@@ -68,8 +68,9 @@ impl Shared {
             })?;
         let process = self.exec_process(entry, wish).await?;
         let framing = match wish.framing {
-            Framing::Multiplexed if !entry.spec.tty => protocol::Framing::Multiplexed,
-            Framing::Multiplexed | Framing::Raw => protocol::Framing::Raw,
+            // Also of a terminal: what the client said when it started the command is how it will read the stream.
+            Framing::Multiplexed => protocol::Framing::Multiplexed,
+            Framing::Raw => protocol::Framing::Raw,
         };
         let request = protocol::ExecRequest {
             exec_id: entry.id,

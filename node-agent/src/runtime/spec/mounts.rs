@@ -156,6 +156,10 @@ fn user_mount(resolved: &ResolvedMount, inputs: &SpecInputs) -> Result<Wanted, N
     })?;
     let propagation = match resolved.point.propagation {
         Propagation::Default if resolved.point.kind == MountKind::Bind => Propagation::Rprivate,
+        // The daemon's choice, not the user's, where the daemon's own root is shown: not worth a failure.
+        Propagation::Rslave if is_chosen_by_us(resolved.spec.as_ref()) && !is_propagated(&host.source) => {
+            Propagation::Rprivate
+        }
         other => other,
     };
     let mut options = vec![match recursion(resolved.spec.as_ref()) {
@@ -166,6 +170,11 @@ fn user_mount(resolved: &ResolvedMount, inputs: &SpecInputs) -> Result<Wanted, N
     options.extend(propagation_name(propagation));
     let mount = mount(&destination, "bind", &host.source.to_string_lossy(), &options);
     Ok(Wanted { destination, mount, propagation })
+}
+
+fn is_chosen_by_us(spec: Option<&MountSpec>) -> bool {
+    let source = spec.map(|spec| &spec.source);
+    matches!(source, Some(MountSource::Bind { propagation: Propagation::Default, .. }))
 }
 
 fn recursion(spec: Option<&MountSpec>) -> BindRecursion {
@@ -259,6 +268,11 @@ fn root_propagation(wanted: &[Wanted]) -> Result<Option<String>, NodeError> {
         }
     }
     Ok(demanded.map(str::to_owned))
+}
+
+/// Whether what is mounted later at a path of the host can be seen elsewhere.
+fn is_propagated(source: &Path) -> bool {
+    require_propagation(source, &["shared:", "master:"], "a shared or slave mount").is_ok()
 }
 
 fn require_propagation(source: &Path, tags: &[&str], what: &str) -> Result<(), NodeError> {
