@@ -128,23 +128,8 @@ impl Engine {
         let events = EventLog::new();
         let plugins = Plugins::default();
 
-        let image_settings = ImageSettings {
-            data_root: config.data_root.clone(),
-            registries: registry_config(config)?,
-            platform: Platform::host(),
-        };
-        let images = ImageStore::open(image_settings, store.clone(), events.clone()).await?;
-        let volumes = {
-            let (store, events, plugins) = (store.clone(), events.clone(), plugins.clone());
-            let (root, subpaths) = (config.data_root.join("volumes"), config.exec_root.join("subpaths"));
-            tokio::task::spawn_blocking(move || VolumeStore::open(store, events, plugins, root, subpaths))
-                .await??
-        };
-        let networks = {
-            let (store, events) = (store.clone(), events.clone());
-            let wanted = network_config(config, &identity);
-            tokio::task::spawn_blocking(move || NetworkStore::open(store, events, wanted)).await??
-        };
+        let Stores { images, volumes, networks } =
+            Stores::open(config, &identity, &store, &events, &plugins).await?;
         let seams = Seams {
             store: store.clone(),
             events: events.clone(),
@@ -171,11 +156,7 @@ impl Engine {
             volumes: Arc::new(volumes.clone()),
             events: Arc::new(events.clone()),
         };
-        let open: Vec<String> = listeners
-            .iter()
-            .filter(|listener| listener.is_open_to_the_network())
-            .map(|listener| listener.name().to_owned())
-            .collect();
+        let open = open_listeners(listeners);
         let settings = system::settings(config, &identity, &open, confinement);
         let system = NodeSystem::new(settings, counted, images.registries().clone());
         let node = Node {
@@ -198,10 +179,7 @@ impl Engine {
         authorization.check(&config.authorization_plugins).await.map_err(StartError::Authorization)?;
         authorization.ask(&config.authorization_plugins);
         let membership = match policies {
-            Policies::Follow => {
-                let settings = swarm::membership_settings(config);
-                Some(SwarmMembership::open(MembershipParts { node: node.clone(), store, settings }).await)
-            }
+            Policies::Follow => Some(open_membership(config, &node, store).await),
             Policies::LeaveAlone => None,
         };
         let cluster = membership.as_ref().map_or_else(NotAMember::bundle, SwarmMembership::cluster);
@@ -306,6 +284,53 @@ impl Engine {
         self.containers.close().await;
         self.networks.close().await;
     }
+}
+
+/// What containers are made of and connected to.
+struct Stores {
+    images: ImageStore,
+    volumes: VolumeStore,
+    networks: NetworkStore,
+}
+
+impl Stores {
+    async fn open(
+        config: &Config,
+        identity: &str,
+        store: &Store,
+        events: &EventLog,
+        plugins: &Plugins,
+    ) -> Result<Self, StartError> {
+        let image_settings = ImageSettings {
+            data_root: config.data_root.clone(),
+            registries: registry_config(config)?,
+            platform: Platform::host(),
+        };
+        let images = ImageStore::open(image_settings, store.clone(), events.clone()).await?;
+        let volumes = {
+            let (store, events, plugins) = (store.clone(), events.clone(), plugins.clone());
+            let (root, subpaths) = (config.data_root.join("volumes"), config.exec_root.join("subpaths"));
+            tokio::task::spawn_blocking(move || VolumeStore::open(store, events, plugins, root, subpaths))
+                .await??
+        };
+        let networks = {
+            let (store, events) = (store.clone(), events.clone());
+            let wanted = network_config(config, identity);
+            tokio::task::spawn_blocking(move || NetworkStore::open(store, events, wanted)).await??
+        };
+        Ok(Self { images, volumes, networks })
+    }
+}
+
+async fn open_membership(config: &Config, node: &Node, store: Store) -> SwarmMembership {
+    let settings = swarm::membership_settings(config);
+    SwarmMembership::open(MembershipParts { node: node.clone(), store, settings }).await
+}
+
+/// Names of listeners that anybody may use who reaches them.
+fn open_listeners(listeners: &[Listener]) -> Vec<String> {
+    let open = listeners.iter().filter(|listener| listener.is_open_to_the_network());
+    open.map(|listener| listener.name().to_owned()).collect()
 }
 
 /// What this machine can do, once the networks are there: they switch forwarding on unless they are told not to.
