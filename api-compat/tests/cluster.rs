@@ -170,6 +170,15 @@ fn node() -> Node {
     }
 }
 
+fn attachment(network: &str) -> TaskAttachment {
+    TaskAttachment {
+        network: NetworkId::new(network),
+        addresses: vec!["10.0.1.9/24".parse().unwrap()],
+        aliases: Vec::new(),
+        driver_options: BTreeMap::new(),
+    }
+}
+
 fn task() -> Task {
     Task {
         id: TaskId::from_u128(3),
@@ -189,12 +198,7 @@ fn task() -> Task {
             container: None,
             host_ports: Vec::new(),
         },
-        networks: vec![TaskAttachment {
-            network: NetworkId::new("net"),
-            addresses: vec!["10.0.1.9/24".parse().unwrap()],
-            aliases: Vec::new(),
-            driver_options: BTreeMap::new(),
-        }],
+        networks: vec![attachment("net"), attachment("host"), attachment("gone")],
         generic: Vec::new(),
         not_before: None,
         started: None,
@@ -231,7 +235,7 @@ fn network() -> ClusterNetwork {
 #[async_trait]
 impl Membership for FakeCluster {
     fn standing(&self) -> Standing {
-        self.standing.lock().unwrap().clone().unwrap_or(Standing::Manager(node_id()))
+        self.standing.lock().unwrap().clone().unwrap_or_else(|| Standing::Manager(node_id()))
     }
 
     fn surroundings(&self) -> Surroundings {
@@ -372,7 +376,15 @@ impl Networks for FakeCluster {
 
     async fn inspect(&self, name: &str) -> Result<ClusterNetwork, ClusterError> {
         self.note(format!("network {name}"))?;
-        if matches!(name, "front" | "net") { Ok(network()) } else { Err(missing("network", name)) }
+        match name {
+            "front" | "net" => Ok(network()),
+            // Every node has it by itself, so no list has it.
+            "host" => {
+                let spec = NetworkSpec { name: "host".into(), driver: "host".into(), ..network().spec };
+                Ok(ClusterNetwork { id: NetworkId::new("host"), spec, allocation: None, ..network() })
+            }
+            _ => Err(missing("network", name)),
+        }
     }
 
     async fn remove(&self, name: &str) -> Result<(), ClusterError> {

@@ -1,7 +1,8 @@
 //! Services and tasks as older versions ask for them and see them.
 //!
 //! Start reading at [`asked`] and [`shown`]. What a version did not know is neither taken nor told: a client that sends back what
-//! it was shown would lose it anyway.
+//! it was shown would lose it anyway. Only that a service is a job is told to everybody, because a service without a mode has
+//! no sense.
 
 use crate::model::container_config::HealthConfig;
 use crate::model::service::{Service, ServiceSpec};
@@ -15,6 +16,10 @@ pub(crate) fn asked(asked: &mut ServiceSpec, version: ApiVersion) {
     let networks = std::mem::take(&mut asked.networks);
     if version.is_below(44) && asked.task_template.networks.is_empty() {
         asked.task_template.networks = networks;
+    }
+    if version.is_below(41) {
+        asked.mode.replicated_job = None;
+        asked.mode.global_job = None;
     }
     spec(asked, version);
 }
@@ -42,10 +47,6 @@ pub(crate) fn task(task: &mut Task, version: ApiVersion) {
 fn spec(spec: &mut ServiceSpec, version: ApiVersion) {
     if version.is_below(28) {
         spec.rollback_config = None;
-    }
-    if version.is_below(41) {
-        spec.mode.replicated_job = None;
-        spec.mode.global_job = None;
     }
     task_spec(&mut spec.task_template, version);
 }

@@ -55,7 +55,7 @@ pub(super) fn spec(asked: ContainerSpec) -> Result<ServiceContainer, ApiError> {
         mounts: asked.mounts.into_iter().map(service_mount::spec).collect::<Result<_, _>>()?,
         stop_signal: asked.stop_signal,
         stop_grace: stop_grace.transpose()?,
-        health: asked.healthcheck.map(health).transpose()?,
+        health: asked.healthcheck.as_ref().map(health).transpose()?,
         hosts: asked.hosts,
         dns_servers: dns.nameservers.iter().map(name_server).collect::<Result<_, _>>()?,
         dns_search: dns.search,
@@ -83,7 +83,7 @@ fn oom_score_adj(asked: i64) -> Result<i32, ApiError> {
     })
 }
 
-fn health(asked: HealthConfig) -> Result<HealthSpec, ApiError> {
+fn health(asked: &HealthConfig) -> Result<HealthSpec, ApiError> {
     let span = |name: &str, nanoseconds: i64| {
         let fault = format!("ContainerSpec: {name} in HealthConfig cannot be less than 1ms");
         duration(nanoseconds, &fault)
@@ -271,6 +271,9 @@ fn shown_privileges(allowed: &Allowed) -> Privileges {
 }
 
 #[cfg(test)]
+pub(in crate::convert) use tests::full;
+
+#[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
@@ -354,6 +357,3 @@ mod tests {
         }
     }
 }
-
-#[cfg(test)]
-pub(in crate::convert) use tests::full;

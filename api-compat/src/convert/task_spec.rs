@@ -196,6 +196,9 @@ fn shown_network(wish: &NetworkWish) -> NetworkAttachmentConfig {
 }
 
 #[cfg(test)]
+pub(in crate::convert) use tests::full_template;
+
+#[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
@@ -290,6 +293,3 @@ mod tests {
         }
     }
 }
-
-#[cfg(test)]
-pub(in crate::convert) use tests::full_template;

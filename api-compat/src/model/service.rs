@@ -48,10 +48,10 @@ pub struct ServiceMode {
     /// One on each node that qualifies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub global: Option<Empty>,
-    /// Until so many have completed. Since 1.41.
+    /// Until so many have completed; read from 1.41 on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replicated_job: Option<ReplicatedJob>,
-    /// Until one has completed on each node that qualifies. Since 1.41.
+    /// Until one has completed on each node that qualifies; read from 1.41 on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub global_job: Option<Empty>,
 }

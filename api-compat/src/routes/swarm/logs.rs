@@ -102,8 +102,11 @@ fn options(call: &Call) -> Result<LogOptions, ApiError> {
 /// Attributes of lines. Lines of one task that follow each other share a list, which is then written out once.
 #[derive(Debug, Default)]
 struct Origins {
-    last: Option<(LogLine, Arc<[(String, String)]>)>,
+    last: Option<(LogLine, Attributes)>,
 }
+
+/// Attributes of a line, shared by those that follow it.
+type Attributes = Arc<[(String, String)]>;
 
 impl Origins {
     /// A line as an entry of a log.
@@ -132,7 +135,7 @@ impl Origins {
 }
 
 /// The attributes of a line in order; where it comes from is not the log driver's to say.
-fn attributes(line: &LogLine) -> Arc<[(String, String)]> {
+fn attributes(line: &LogLine) -> Attributes {
     let mut all: std::collections::BTreeMap<String, String> = line.attributes.iter().cloned().collect();
     all.insert(NODE.to_owned(), line.node.to_string());
     all.insert(SERVICE.to_owned(), line.service.to_string());

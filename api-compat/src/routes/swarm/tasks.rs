@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 
 use manager::Cluster;
 use manager::api::tasks::TaskFilter;
-use shoal_types::NetworkId;
 use shoal_types::cluster::network::ClusterNetwork;
 use shoal_types::cluster::task::Task as Stored;
 use shoal_types::cluster::task_state::TaskState;
+use shoal_types::{ErrorKind, NetworkId};
 
 use super::services::runs_containers;
 use super::{each, managers, object_filter};
@@ -58,12 +58,24 @@ async fn list(call: Call) -> Outcome {
     reply::json(&shown(&tasks, cluster, call.version).await?)
 }
 
-/// Tasks with the networks that they are in. Only tasks that are in some need the networks to be asked for.
+/// Tasks with the networks that they are in. Only tasks that are in some need the networks to be asked for; those that no list
+/// has, because every node has them by itself, are asked for by id.
 async fn shown(tasks: &[Stored], cluster: &Cluster, version: ApiVersion) -> Result<Vec<Task>, ApiError> {
     let mut networks: BTreeMap<NetworkId, ClusterNetwork> = BTreeMap::new();
     if tasks.iter().any(|task| !task.networks.is_empty()) {
         let all = cluster.networks.list().await?;
         networks.extend(all.into_iter().map(|network| (network.id.clone(), network)));
+    }
+    for attachment in tasks.iter().flat_map(|task| &task.networks) {
+        if networks.contains_key(&attachment.network) {
+            continue;
+        }
+        match cluster.networks.inspect(attachment.network.as_str()).await {
+            Ok(network) => drop(networks.insert(network.id.clone(), network)),
+            // A network that is gone is shown by its id.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     let shown = tasks.iter().map(|task| {
         let mut shown = convert::task::shown(task, &networks);
