@@ -227,7 +227,7 @@ mod tests {
             let refused = spec.check().err();
             match reason {
                 Some(reason) => {
-                    assert!(refused.as_ref().is_some_and(|r| r.contains(reason)), "{text}: {refused:?}")
+                    assert!(refused.as_ref().is_some_and(|r| r.contains(reason)), "{text}: {refused:?}");
                 }
                 None => assert_eq!(refused, None),
             }
