@@ -178,7 +178,7 @@ impl ContainerViews for Fake {
 
     async fn follow(&self, name: &str) -> Result<BoxStream<'static, Arc<ContainerView>>, NodeError> {
         let view = self.find(name)?;
-        Ok(futures_util::stream::iter([view]).boxed())
+        Ok(stream::iter([view]).boxed())
     }
 
     async fn sizes(&self, name: &str) -> Result<RootSizes, NodeError> {

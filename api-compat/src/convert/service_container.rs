@@ -26,6 +26,8 @@ use crate::model::service_container::{
     AppArmorOptions, ConfigReference, ContainerSpec, CredentialSpec, DnsConfig, FileTarget, Privileges,
     SeccompOptions, SecretReference, SelinuxContext,
 };
+#[cfg(test)]
+pub(in crate::convert) use tests::full;
 
 /// The isolation that is shown when none was asked for.
 const DEFAULT_ISOLATION: &str = "default";
@@ -269,9 +271,6 @@ fn shown_privileges(allowed: &Allowed) -> Privileges {
         no_new_privileges: allowed.no_new_privileges,
     }
 }
-
-#[cfg(test)]
-pub(in crate::convert) use tests::full;
 
 #[cfg(test)]
 mod tests {

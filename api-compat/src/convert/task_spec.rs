@@ -18,6 +18,8 @@ use crate::model::task_spec::{
     Limit, NetworkAttachmentConfig, Placement, PlacementPreference, ResourceRequirements, RestartPolicy,
     SpreadOver, TaskSpec,
 };
+#[cfg(test)]
+pub(in crate::convert) use tests::full_template;
 
 /// Time between stop signal and SIGKILL when nothing was said.
 const DEFAULT_STOP_GRACE: Duration = Duration::from_secs(10);
@@ -194,9 +196,6 @@ fn shown_network(wish: &NetworkWish) -> NetworkAttachmentConfig {
         driver_opts: wish.driver_options.clone(),
     }
 }
-
-#[cfg(test)]
-pub(in crate::convert) use tests::full_template;
 
 #[cfg(test)]
 mod tests {

@@ -404,6 +404,7 @@ async fn an_end_that_no_leader_has_taken_is_not_final() {
     let mut events = machine.follow_events();
     machine.process(id).exit(1);
     events.until("die").await;
+    // The clock stands still in this test; this moves it beyond every delay.
     tokio::time::sleep(Duration::from_secs(3)).await;
     bench.disconnect(Duration::from_secs(6));
     events.until("start").await;

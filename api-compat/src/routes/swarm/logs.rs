@@ -99,9 +99,6 @@ fn options(call: &Call) -> Result<LogOptions, ApiError> {
     })
 }
 
-/// Attributes of one line, in the order in which they are written.
-type Attributes = Arc<[(String, String)]>;
-
 /// Attributes of lines. Lines of one task that follow each other share a list, which is then written out once.
 #[derive(Debug, Default)]
 struct Origins {
