@@ -330,6 +330,10 @@ fn any_log() -> impl Strategy<Value = Vec<(Vec<i64>, bool)>> {
                 if position + 1 < n_parts {
                     steps.insert(0, 1);
                 }
+                // A file that begins in the very moment of a compressed one is taken for it.
+                if let Some(first) = steps.first_mut() {
+                    *first = (*first).max(1);
+                }
                 (steps.into_iter().map(&mut advance).collect(), is_compressed)
             })
             .collect()
