@@ -30,7 +30,7 @@ const PARTS: &[Part] = &[
     Part { name: "compose", in_all: true, help: "docker-compose projects", run: compose },
     Part {
         name: "clients",
-        in_all: true,
+        in_all: false,
         help: "libraries from their registries: docker and testcontainers for Python and Node",
         run: clients,
     },
