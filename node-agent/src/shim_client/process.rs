@@ -153,12 +153,14 @@ impl Shims for ProcessShims {
         let mut command = self.command();
         command.arg(bundle).stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(log);
         let child = self.launch(command).await?;
-        tokio::spawn(reap(child));
+        let reaped = tokio::spawn(reap(child));
         let socket = UnixStream::from_std(ours).map_err(on_socket)?;
         let found = timeout(WELCOME_TIMEOUT, ShimConnection::establish(bundle.to_owned(), socket));
         match found.await {
             Ok(Ok(Some(shim))) => Ok(shim),
             Ok(Ok(None)) => {
+                // It lets go of the connection before it writes why; only its end says that it has written.
+                let _unsaid = timeout(WELCOME_TIMEOUT, reaped).await;
                 Err(ShimError::StillBorn { bundle: bundle.to_owned(), said: tail_of_log(bundle) })
             }
             Ok(Err(error)) => Err(error),
