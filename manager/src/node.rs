@@ -385,12 +385,7 @@ async fn announce(
             }
         }
     }
-    let is_voter = || group.members().iter().any(|status| status.id == group.id() && status.is_voter);
-    while !is_voter() {
-        // What raft shows of its members has no signal that names one of them.
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
+    group.until_voting().await
 }
 
 async fn follow_fate(group: Arc<Group>, fate: watch::Sender<ManagerFate>, stop: CancellationToken) {

@@ -79,7 +79,9 @@ pub(crate) fn command(arguments: &[String]) -> Result<()> {
 /// Unit, property, conformance and kernel tests of all crates. The kernel tests make namespaces of their own.
 fn unit() -> Result<()> {
     let black_box = ["--exclude", "integration-cli", "--exclude", "compose-tests"];
-    call("cargo", &[["test", "--workspace", "--locked", "--all-features"].as_slice(), &black_box].concat())
+    // One run tells of every failure, not only of those of the first crate that has one.
+    let all = ["test", "--workspace", "--locked", "--all-features", "--no-fail-fast"];
+    call("cargo", &[all.as_slice(), &black_box].concat())
 }
 
 fn cli() -> Result<()> {

@@ -103,6 +103,8 @@ pub(crate) struct Disk {
     database: Slot,
     sealer: Arc<Sealer>,
     jobs: SyncSender<Job>,
+    /// Held by whoever closes the file, so that another who asks for it comes back only when it is closed too.
+    closing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl std::fmt::Debug for Disk {
@@ -140,11 +142,12 @@ impl Disk {
             .name("manager-store".to_owned())
             .spawn(move || writer.run(&queue))
             .map_err(DiskError::new)?;
-        Ok(Self { database, sealer, jobs })
+        Ok(Self { database, sealer, jobs, closing: Arc::default() })
     }
 
     /// Writes what waits, flushes everything and closes the file, whatever clones there are. Repeatable.
     pub(crate) async fn close(&self) -> Result<(), DiskError> {
+        let _alone = self.closing.lock().await;
         // The last job: after it the writer has no database any more.
         let flushed = self.write(Vec::new(), Flush::Now).await;
         let taken = self.database.write().unwrap_or_else(PoisonError::into_inner).take();

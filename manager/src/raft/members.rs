@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use openraft::ChangeMembers;
 use openraft::error::{ClientWriteError, RaftError};
+use openraft::{ChangeMembers, RaftMetrics};
 use shoal_types::cluster::node::ManagerStatus;
 use shoal_types::{ErrorKind, NodeId};
 
@@ -60,6 +60,19 @@ impl Group {
             }
         };
         membership.nodes().map(status).collect()
+    }
+
+    /// Waits until this member votes, as far as it has heard.
+    pub(crate) async fn until_voting(&self) -> Result<(), ClusterError> {
+        let mut metrics = self.raft.metrics();
+        let votes = |metrics: &RaftMetrics<MemberId, Member>| {
+            metrics.membership_config.membership().voter_ids().any(|id| id == self.id)
+        };
+        match metrics.wait_for(votes).await {
+            Ok(_) => Ok(()),
+            // Raft has ended, and with it the group here.
+            Err(_) => Err(ClusterError::NoLeader),
+        }
     }
 
     /// Whether a member of the group is at home on that node.
