@@ -43,7 +43,11 @@ fn next_hop(endpoint: &EndpointSpec, family: Family) -> Option<IpAddr> {
             in_subnet(&bridge.subnets).filter(|_| mode != GatewayMode::Isolated)
         }
         DriverSpec::Macvlan(macvlan) if macvlan.reach == Reach::External => in_subnet(&macvlan.subnets),
-        DriverSpec::Bridge(_) | DriverSpec::Macvlan(_) | DriverSpec::Host | DriverSpec::None => None,
+        DriverSpec::Bridge(_)
+        | DriverSpec::Macvlan(_)
+        | DriverSpec::Overlay(_)
+        | DriverSpec::Host
+        | DriverSpec::None => None,
     }
 }
 
@@ -51,7 +55,11 @@ fn next_hop(endpoint: &EndpointSpec, family: Family) -> Option<IpAddr> {
 pub(crate) fn published_mode(network: &NetworkSpec, family: Family) -> Option<GatewayMode> {
     match &network.driver {
         DriverSpec::Bridge(bridge) if bridge.reach == Reach::External => Some(gateway_mode(bridge, family)),
-        DriverSpec::Bridge(_) | DriverSpec::Macvlan(_) | DriverSpec::Host | DriverSpec::None => None,
+        DriverSpec::Bridge(_)
+        | DriverSpec::Macvlan(_)
+        | DriverSpec::Overlay(_)
+        | DriverSpec::Host
+        | DriverSpec::None => None,
     }
 }
 
@@ -86,6 +94,7 @@ fn prefix(spec: &EndpointSpec) -> &str {
     match &spec.network.driver {
         DriverSpec::Bridge(bridge) => &bridge.container_iface_prefix,
         DriverSpec::Macvlan(macvlan) => &macvlan.container_iface_prefix,
+        DriverSpec::Overlay(overlay) => &overlay.container_iface_prefix,
         DriverSpec::Host | DriverSpec::None => "eth",
     }
 }

@@ -5,6 +5,7 @@
 //! are taken, what netd was told) is rebuilt by [`Host::restore`] from the engine's records.
 
 mod outside;
+mod overlay;
 mod restore;
 
 use std::io;

@@ -7,7 +7,7 @@
 //! The map: [`netns`] is the only place that enters a namespace; `netlink` speaks to the kernel about links,
 //! addresses, routes; [`firewall`] owns the nftables tables named `shoal`; `portmap` owns host ports; [`ipam`] is
 //! pure; [`dns`] answers names; [`netd`] is the small process that keeps listeners alive while the daemon is away.
-//! The overlay driver (`driver/overlay.rs`, `lb/`, `peers.rs`) will join beside the bridge driver.
+//! [`overlay`] has what joins nodes: tunnels with static tables, virtual services, the routing mesh.
 
 pub mod dns;
 pub mod driver;
@@ -17,6 +17,7 @@ pub mod host;
 pub mod ipam;
 pub mod netd;
 pub mod netns;
+pub mod overlay;
 pub mod spec;
 
 mod endpoint;
@@ -29,6 +30,11 @@ mod sysctl;
 
 pub use error::{NetError, Result};
 pub use host::{Config, Desired, Host};
+pub use overlay::spec::{
+    Affinity, Backend, BackendState, ClientAddress, Encryption, IngressPort, IngressSpec, NameChange,
+    NameEntry, OverlayRole, OverlaySpec, OverlaySubnet, OverlayTables, Peer, Repaired, ServiceChange,
+    TableChange, VirtualService,
+};
 pub use spec::{
     BridgeSpec, DriverSpec, Endpoint, EndpointSpec, Forwarding, GatewayMode, HostPorts, Icc, IfName,
     LinkFlow, MacAddr, MacvlanMode, MacvlanSpec, Masquerade, NetworkSpec, Protocol, PublishSpec,

@@ -59,7 +59,9 @@ impl<'a> Plan<'a> {
                 ifname,
                 host_ifname: match wanted.network.driver {
                     DriverSpec::Bridge(_) => Some(driver::bridge::host_interface(&wanted.id)?),
-                    DriverSpec::Macvlan(_) | DriverSpec::Host | DriverSpec::None => None,
+                    DriverSpec::Macvlan(_) | DriverSpec::Overlay(_) | DriverSpec::Host | DriverSpec::None => {
+                        None
+                    }
                 },
                 mac: kept
                     .map(|endpoint| endpoint.mac)

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use shoal_types::{EndpointId, NetworkId, SandboxId};
 
 use crate::error::NetError;
+use crate::overlay::spec::OverlaySpec;
 
 /// One network, as the engine's record describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,14 +29,14 @@ pub struct NetworkSpec {
 }
 
 /// The mechanism behind a network.
-///
-/// The overlay driver joins here as a variant of its own (`driver/overlay.rs`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DriverSpec {
     /// A Linux bridge of this node.
     Bridge(BridgeSpec),
     /// Sub-interfaces of a parent interface.
     Macvlan(MacvlanSpec),
+    /// A segment that spans nodes, by tunnels. Containers need a second interface to reach anything else.
+    Overlay(OverlaySpec),
     /// The node's own namespace.
     Host,
     /// Nothing but the loopback interface.

@@ -121,7 +121,11 @@ pub(super) fn gateways(spec: &overlay_net::NetworkSpec) -> (Option<Ipv4Addr>, Op
     let subnets: &[SubnetSpec] = match &spec.driver {
         DriverSpec::Bridge(bridge) if bridge.reach == Reach::External => &bridge.subnets,
         DriverSpec::Macvlan(macvlan) if macvlan.reach == Reach::External => &macvlan.subnets,
-        DriverSpec::Bridge(_) | DriverSpec::Macvlan(_) | DriverSpec::Host | DriverSpec::None => &[],
+        DriverSpec::Bridge(_)
+        | DriverSpec::Macvlan(_)
+        | DriverSpec::Overlay(_)
+        | DriverSpec::Host
+        | DriverSpec::None => &[],
     };
     let v4 = subnets.iter().find_map(|subnet| match subnet.gateway {
         Some(IpAddr::V4(gateway)) => Some(gateway),
@@ -139,6 +143,10 @@ pub(super) fn families(spec: &overlay_net::NetworkSpec) -> (bool, bool) {
     let subnets: &[SubnetSpec] = match &spec.driver {
         DriverSpec::Bridge(bridge) => &bridge.subnets,
         DriverSpec::Macvlan(macvlan) => &macvlan.subnets,
+        DriverSpec::Overlay(overlay) => {
+            let has = |v4| overlay.subnets.iter().any(|subnet| subnet.subnet.addr().is_ipv4() == v4);
+            return (has(true), has(false));
+        }
         DriverSpec::Host | DriverSpec::None => &[],
     };
     let has = |is_family: fn(&IpNet) -> bool| subnets.iter().any(|subnet| is_family(&subnet.subnet));

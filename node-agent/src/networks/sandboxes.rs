@@ -570,6 +570,7 @@ impl State {
         self.networks.get(network).is_some_and(|entry| match &entry.kernel.driver {
             DriverSpec::Bridge(bridge) => bridge.reach == Reach::Internal,
             DriverSpec::Macvlan(macvlan) => macvlan.reach == Reach::Internal,
+            DriverSpec::Overlay(overlay) => overlay.reach == Reach::Internal,
             DriverSpec::Host | DriverSpec::None => false,
         })
     }

@@ -17,6 +17,7 @@ pub(crate) fn setup(network: &NetworkSpec, loopback: LoopbackPublishing) -> Resu
     match &network.driver {
         DriverSpec::Bridge(bridge) => bridge::setup(bridge, loopback),
         DriverSpec::Macvlan(macvlan) => macvlan::setup(network, macvlan),
+        DriverSpec::Overlay(_) => Err(NetError::NotSupported("an overlay network")),
         DriverSpec::Host | DriverSpec::None => Ok(()),
     }
 }
@@ -26,6 +27,7 @@ pub(crate) fn teardown(network: &NetworkSpec) -> Result<()> {
     match &network.driver {
         DriverSpec::Bridge(bridge) => bridge::teardown(bridge),
         DriverSpec::Macvlan(macvlan) => macvlan::teardown(network, macvlan),
+        DriverSpec::Overlay(_) => Err(NetError::NotSupported("an overlay network")),
         DriverSpec::Host | DriverSpec::None => Ok(()),
     }
 }
@@ -56,7 +58,7 @@ pub(crate) fn prepare<'a>(host: &mut Socket, network: &'a NetworkSpec) -> Result
     let driver = match &network.driver {
         DriverSpec::Bridge(spec) => PreparedDriver::Bridge(spec, bridge::prepare(host, spec)?),
         DriverSpec::Macvlan(spec) => PreparedDriver::Macvlan(spec, macvlan::prepare(host, network, spec)?),
-        DriverSpec::Host | DriverSpec::None => {
+        DriverSpec::Overlay(_) | DriverSpec::Host | DriverSpec::None => {
             return Err(NetError::NotSupported("joining a network without interfaces"));
         }
     };

@@ -105,7 +105,7 @@ fn targets(spec: &SandboxSpec, plan: &Plan<'_>) -> Targets {
     let gateway = plan.gateway_endpoint(Family::V4).or_else(|| plan.gateway_endpoint(Family::V6));
     let default_binding = gateway.and_then(|(index, _)| match &spec.endpoints[index].network.driver {
         DriverSpec::Bridge(bridge) => Some(bridge.default_binding.clone()),
-        DriverSpec::Macvlan(_) | DriverSpec::Host | DriverSpec::None => None,
+        DriverSpec::Macvlan(_) | DriverSpec::Overlay(_) | DriverSpec::Host | DriverSpec::None => None,
     });
     Targets {
         v4: target(Family::V4),

@@ -101,7 +101,7 @@ fn remove_leftover_links(
     let bridges = desired.networks.iter().filter_map(|network| match &network.driver {
         DriverSpec::Bridge(bridge) => Some(bridge.bridge.to_string()),
         DriverSpec::Macvlan(macvlan) => Some(driver::macvlan::parent_label(network, macvlan)),
-        DriverSpec::Host | DriverSpec::None => None,
+        DriverSpec::Overlay(_) | DriverSpec::Host | DriverSpec::None => None,
     });
     let ends = alive
         .iter()

@@ -1,0 +1,115 @@
+//! What the engine can do with overlay networks: tables, services, names, the routing mesh.
+//!
+//! Start reading at [`Host::apply_overlay`]. The rule for every table: give it whole once after a start of the daemon
+//! (and whenever in doubt), give changes after that; both are idempotent. Until it is given whole, what the kernel has
+//! from before is left as it is, so that nothing stops while the daemon is away.
+
+use shoal_types::{NetworkId, SandboxId};
+
+use super::{Host, RestoreReport};
+use crate::error::{NetError, Result};
+use crate::overlay::spec::{
+    IngressPort, IngressSpec, NameChange, NameEntry, OverlaySpec, OverlayTables, Repaired, ServiceChange,
+    TableChange, VirtualService,
+};
+use crate::spec::Sandbox;
+
+const SOON: NetError = NetError::NotSupported("an overlay network");
+
+impl Host {
+    /// Makes a network's namespace, tunnels and tables on this node exactly what is given, whatever was there before.
+    ///
+    /// Endpoints join by [`Host::ensure_sandbox`] with [`crate::DriverSpec::Overlay`], which makes the namespace and
+    /// the tunnels by itself when they are missing, without tables. Frames keep flowing meanwhile.
+    pub fn apply_overlay(
+        &self,
+        _network: &NetworkId,
+        _spec: &OverlaySpec,
+        _tables: OverlayTables,
+    ) -> Result<Repaired> {
+        Err(SOON)
+    }
+
+    /// Changes a network's tables; the network must have been given whole since the start of the daemon.
+    pub fn change_overlay(&self, _network: &NetworkId, _changes: &[TableChange]) -> Result<()> {
+        Err(SOON)
+    }
+
+    /// Compares a network's tunnels and tables with what they should be and puts right what somebody changed.
+    ///
+    /// Costs a few dumps of the kernel's tables; nothing for a network that was not given whole yet.
+    pub fn repair_overlay(&self, _network: &NetworkId) -> Result<Repaired> {
+        Err(SOON)
+    }
+
+    /// Removes a network's namespace with everything in it and forgets its tables and names; fine when it is gone.
+    ///
+    /// Interfaces of containers that are still in it vanish.
+    pub fn remove_overlay(&self, _network: &NetworkId) -> Vec<NetError> {
+        vec![SOON]
+    }
+
+    /// The overlay networks that this node has, from whichever daemon.
+    pub fn overlays(&self) -> Result<Vec<NetworkId>> {
+        Err(SOON)
+    }
+
+    /// Removes every overlay network of this node but these, with its names; for after the first full set of a
+    /// manager.
+    pub fn retain_overlays(&self, _networks: &[NetworkId]) -> RestoreReport {
+        RestoreReport::default()
+    }
+
+    /// Makes the virtual services that the processes of a sandbox can reach exactly these.
+    ///
+    /// Give it all services of all overlay networks that the sandbox is joined to. Established connections go on.
+    pub fn set_services(&self, _sandbox: &SandboxId, _services: &[VirtualService]) -> Result<Repaired> {
+        Err(SOON)
+    }
+
+    /// Changes single services of a sandbox, in one transaction that concerns nothing else.
+    ///
+    /// The services must have been given whole since the start of the daemon. Connections to backends that are left
+    /// out are forgotten; those to draining ones go on.
+    pub fn change_services(&self, _sandbox: &SandboxId, _changes: &[ServiceChange]) -> Result<()> {
+        Err(SOON)
+    }
+
+    /// Compares the services of a sandbox with what they should be and puts right what somebody changed.
+    ///
+    /// Costs one small request when nothing was changed. Covers the sandbox of the routing mesh, too.
+    pub fn repair_services(&self, _sandbox: &SandboxId) -> Result<Repaired> {
+        Err(SOON)
+    }
+
+    /// Makes this node's part in the routing mesh what `spec` says: publishes ports and leads them to their tasks.
+    ///
+    /// `previous` is what an earlier call answered. A port that somebody else holds is an error, and nothing has
+    /// changed then. Removed by [`Host::remove_sandbox`].
+    pub fn ensure_ingress(&self, _spec: &IngressSpec, _previous: Option<&Sandbox>) -> Result<Sandbox> {
+        Err(SOON)
+    }
+
+    /// Gives published ports other backends; the ports themselves must be published already.
+    pub fn change_ingress(&self, _sandbox: &SandboxId, _ports: &[IngressPort]) -> Result<()> {
+        Err(SOON)
+    }
+
+    /// Makes the names that the cluster knows of in a network exactly these; those of local containers that were
+    /// given with their endpoints are another matter and stay.
+    ///
+    /// `network_name` is what stands behind a dot after each name.
+    pub fn set_names(
+        &self,
+        _network: &NetworkId,
+        _network_name: &str,
+        _entries: Vec<NameEntry>,
+    ) -> Result<()> {
+        Err(SOON)
+    }
+
+    /// Changes single names of a network, which must have been given whole since the start of the daemon.
+    pub fn change_names(&self, _network: &NetworkId, _changes: Vec<NameChange>) -> Result<()> {
+        Err(SOON)
+    }
+}
