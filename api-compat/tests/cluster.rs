@@ -94,19 +94,24 @@ impl FakeCluster {
     }
 
     fn service(&self) -> Service {
-        Service {
-            id: ServiceId::from_u128(2),
-            meta: meta(21),
-            spec: self.spec(),
-            previous: None,
-            spec_version: 1,
-            endpoint: ServiceEndpoint {
-                ports: Vec::new(),
-                virtual_ips: vec![(NetworkId::new("net"), "10.0.1.2/24".parse().unwrap())],
-            },
-            update: None,
-            job: None,
-        }
+        service(self.spec())
+    }
+}
+
+/// The service with this spec.
+fn service(spec: ServiceSpec) -> Service {
+    Service {
+        id: ServiceId::from_u128(2),
+        meta: meta(21),
+        spec,
+        previous: None,
+        spec_version: 1,
+        endpoint: ServiceEndpoint {
+            ports: Vec::new(),
+            virtual_ips: vec![(NetworkId::new("net"), "10.0.1.2/24".parse().unwrap())],
+        },
+        update: None,
+        job: None,
     }
 }
 
@@ -180,32 +185,14 @@ fn attachment(network: &str) -> TaskAttachment {
 }
 
 fn task() -> Task {
+    let service = service(web());
+    let template = Arc::new(web().template);
     Task {
-        id: TaskId::from_u128(3),
         meta: meta(30),
-        service: ServiceId::from_u128(2),
-        place: TaskPlace::Slot(1),
-        service_name: "web".into(),
-        template: Arc::new(web().template),
-        endpoint: EndpointSpec::default(),
         node: Some(node_id()),
-        desired: TaskState::Running,
-        status: TaskStatus {
-            state: TaskState::Running,
-            at: time(),
-            message: "started".into(),
-            error: String::new(),
-            container: None,
-            host_ports: Vec::new(),
-        },
+        status: TaskStatus::new(TaskState::Running, time(), "started"),
         networks: vec![attachment("net"), attachment("host"), attachment("gone")],
-        generic: Vec::new(),
-        not_before: None,
-        started: None,
-        ended: None,
-        labels: BTreeMap::new(),
-        job_iteration: None,
-        spec_version: 1,
+        ..Task::new(TaskId::from_u128(3), &service, TaskPlace::Slot(1), template, time())
     }
 }
 

@@ -58,7 +58,7 @@ async fn head(stream: &mut UnixStream) -> Vec<String> {
 /// Reads to the end, which must come soon.
 async fn rest(stream: &mut UnixStream) -> String {
     let mut text = Vec::new();
-    tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut text)).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut text)).await.unwrap().unwrap();
     String::from_utf8_lossy(&text).into_owned()
 }
 
@@ -162,7 +162,7 @@ async fn wait_sends_its_headers_before_the_container_ends() {
     let mut stream = server.connect().await;
     let request = "POST /v1.41/containers/one/wait?condition=next-exit HTTP/1.1\r\nHost: e\r\n\r\n";
     stream.write_all(request.as_bytes()).await.unwrap();
-    let head = tokio::time::timeout(Duration::from_secs(10), head(&mut stream)).await.unwrap();
+    let head = tokio::time::timeout(Duration::from_secs(60), head(&mut stream)).await.unwrap();
     assert_eq!(head[0], "HTTP/1.1 200 OK");
 }
 

@@ -95,35 +95,11 @@ pub(crate) fn service(number: u128, replicas: u64) -> Service {
 
 /// A task of `service` in slot `slot` that is in `state` and shall run.
 pub(crate) fn task(number: u128, service: &Service, slot: u64, state: TaskState) -> Task {
-    Task {
-        id: TaskId::from_u128(number),
-        meta: meta(),
-        service: service.id,
-        place: TaskPlace::Slot(slot),
-        service_name: service.spec.name.clone(),
-        template: Arc::new(service.spec.template.clone()),
-        endpoint: service.spec.endpoint.clone(),
-        node: None,
-        desired: TaskState::Running,
-        status: status(state, EPOCH),
-        networks: Vec::new(),
-        generic: Vec::new(),
-        not_before: None,
-        started: None,
-        ended: None,
-        labels: BTreeMap::new(),
-        job_iteration: None,
-        spec_version: service.spec_version,
-    }
+    let template = Arc::new(service.spec.template.clone());
+    let made = Task::new(TaskId::from_u128(number), service, TaskPlace::Slot(slot), template, EPOCH);
+    Task { status: status(state, EPOCH), ..made }
 }
 
 pub(crate) fn status(state: TaskState, at: Timestamp) -> TaskStatus {
-    TaskStatus {
-        state,
-        at,
-        message: state.to_string(),
-        error: String::new(),
-        container: None,
-        host_ports: Vec::new(),
-    }
+    TaskStatus::new(state, at, state.to_string())
 }

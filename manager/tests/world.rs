@@ -15,7 +15,7 @@ use shoal_types::cluster::settings::{ClusterSpec, JoinTokens};
 use shoal_types::protocol::{PROTOCOL_VERSION, SessionEvent, SessionMessage, SessionRequest};
 
 /// How long anything may take.
-pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// Directories of nodes.
 pub(crate) struct World {

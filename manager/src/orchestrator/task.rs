@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use shoal_types::cluster::Meta;
 use shoal_types::cluster::service::{Service, TaskTemplate};
 use shoal_types::cluster::task::{Task, TaskPlace, TaskStatus};
 use shoal_types::cluster::task_state::TaskState;
@@ -61,33 +60,8 @@ impl<'a> TaskMaker<'a> {
         };
         let now = draft.now();
         let id = draft.new_task_id();
-        draft.create(Task {
-            id,
-            meta: Meta { version: 0, created: now, updated: now },
-            service: service.id,
-            place,
-            service_name: service.spec.name.clone(),
-            template,
-            endpoint: service.spec.endpoint.clone(),
-            node,
-            desired,
-            status: TaskStatus {
-                state: TaskState::New,
-                at: now,
-                message: "created".to_owned(),
-                error: String::new(),
-                container: None,
-                host_ports: Vec::new(),
-            },
-            networks: Vec::new(),
-            generic: Vec::new(),
-            not_before,
-            started: None,
-            ended: None,
-            labels: service.spec.labels.clone(),
-            job_iteration: service.job.map(|job| job.iteration),
-            spec_version: service.spec_version,
-        })
+        let made = Task::new(id, service, place, template, now);
+        draft.create(Task { node, desired, not_before, ..made })
     }
 }
 

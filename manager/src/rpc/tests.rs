@@ -17,7 +17,7 @@ use crate::ca::authority::{Authority, Subject, generate_request};
 use crate::ca::{Credentials, Issued};
 use crate::error::ClusterError;
 
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Answers who calls; `/count` counts to what was asked; `/refuse` refuses.
 struct Echo;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use shoal_types::cluster::Meta;
 use shoal_types::cluster::node::{Availability, Node, NodeRole, NodeSpec, NodeState, NodeStatus};
 use shoal_types::cluster::secret::{Secret, SecretSpec};
-use shoal_types::cluster::service::{EndpointSpec, ServiceContainer, TaskTemplate};
+use shoal_types::cluster::service::{Service, ServiceContainer, ServiceEndpoint, ServiceSpec, TaskTemplate};
 use shoal_types::cluster::task::{Task, TaskPlace, TaskStatus};
 use shoal_types::cluster::task_state::TaskState;
 use shoal_types::protocol::{SessionId, SessionMessage};
@@ -22,35 +22,28 @@ fn meta() -> Meta {
 
 /// A task of a service that runs busybox, assigned to be run.
 pub(super) fn a_task(service: &str, slot: u64) -> Task {
-    Task {
-        id: TaskId::random(),
+    let template = TaskTemplate {
+        container: ServiceContainer { image: "busybox".to_owned(), ..ServiceContainer::default() },
+        ..TaskTemplate::default()
+    };
+    let spec = ServiceSpec { name: service.to_owned(), ..ServiceSpec::default() };
+    let service = Service {
+        id: ServiceId::from_u128(5),
         meta: meta(),
-        service: ServiceId::from_u128(5),
-        place: TaskPlace::Slot(slot),
-        service_name: service.to_owned(),
-        template: Arc::new(TaskTemplate {
-            container: ServiceContainer { image: "busybox".to_owned(), ..ServiceContainer::default() },
-            ..TaskTemplate::default()
-        }),
-        endpoint: EndpointSpec::default(),
-        node: Some(node_facts().id),
-        desired: TaskState::Running,
-        status: TaskStatus {
-            state: TaskState::Assigned,
-            at: Timestamp::UNIX_EPOCH,
-            message: String::new(),
-            error: String::new(),
-            container: None,
-            host_ports: Vec::new(),
-        },
-        networks: Vec::new(),
-        generic: Vec::new(),
-        not_before: None,
-        started: None,
-        ended: None,
-        labels: BTreeMap::new(),
-        job_iteration: None,
+        spec,
+        previous: None,
         spec_version: 1,
+        endpoint: ServiceEndpoint::default(),
+        update: None,
+        job: None,
+    };
+    let place = TaskPlace::Slot(slot);
+    let made = Task::new(TaskId::random(), &service, place, Arc::new(template), Timestamp::UNIX_EPOCH);
+    Task {
+        meta: meta(),
+        node: Some(node_facts().id),
+        status: TaskStatus::new(TaskState::Assigned, Timestamp::UNIX_EPOCH, ""),
+        ..made
     }
 }
 

@@ -32,7 +32,7 @@ use crate::containers::tests::Machine;
 use crate::error::NodeError;
 
 /// How long a condition may take to come true. Only a broken worker needs this long.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Images that cannot be pulled, so that what the engine has must do.
 struct NoRegistry;

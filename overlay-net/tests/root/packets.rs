@@ -10,7 +10,7 @@ use overlay_net::netns::Netns;
 use super::world::{Container, World};
 
 /// Long enough for a loaded machine, for what must arrive.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Long enough to be sure, for what must not arrive.
 const SILENCE: Duration = Duration::from_millis(400);
 

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Meta;
-use super::service::{EndpointSpec, GenericResource, PublishedServicePort, TaskTemplate};
+use super::service::{EndpointSpec, GenericResource, PublishedServicePort, Service, TaskTemplate};
 use super::task_state::TaskState;
 use crate::ids::{ContainerId, NetworkId, NodeId, ServiceId, TaskId};
 
@@ -72,6 +72,37 @@ pub enum TaskPlace {
 }
 
 impl Task {
+    /// A task as an orchestrator makes it at `now`: it takes `place` of the service, carries what the service is at this
+    /// time, has no node yet and shall run.
+    pub fn new(
+        id: TaskId,
+        service: &Service,
+        place: TaskPlace,
+        template: Arc<TaskTemplate>,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            meta: Meta { version: 0, created: now, updated: now },
+            service: service.id,
+            place,
+            service_name: service.spec.name.clone(),
+            template,
+            endpoint: service.spec.endpoint.clone(),
+            node: None,
+            desired: TaskState::Running,
+            status: TaskStatus::new(TaskState::New, now, "created"),
+            networks: Vec::new(),
+            generic: Vec::new(),
+            not_before: None,
+            started: None,
+            ended: None,
+            labels: service.spec.labels.clone(),
+            job_iteration: service.job.map(|job| job.iteration),
+            spec_version: service.spec_version,
+        }
+    }
+
     /// The name that the container and `docker service ps` have: `service.slot.id`, or `service.node.id` of a global one.
     pub fn name(&self) -> String {
         format!("{}.{}.{}", self.service_name, self.place, self.id)
@@ -107,6 +138,20 @@ pub struct TaskStatus {
     pub container: Option<TaskContainer>,
     /// Ports that were published on the node itself.
     pub host_ports: Vec<PublishedServicePort>,
+}
+
+impl TaskStatus {
+    /// A state without a container, an error or ports.
+    pub fn new(state: TaskState, at: Timestamp, message: impl Into<String>) -> Self {
+        Self {
+            state,
+            at,
+            message: message.into(),
+            error: String::new(),
+            container: None,
+            host_ports: Vec::new(),
+        }
+    }
 }
 
 /// The container of a task.

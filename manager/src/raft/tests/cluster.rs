@@ -19,7 +19,7 @@ use crate::rpc::paths;
 use crate::rpc::server::{Call, Listener, Reply, Service};
 use crate::store::{Change, Store};
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Pairs of nodes of which the second does not hear the first.
 type Cuts = Arc<Mutex<HashSet<(NodeId, NodeId)>>>;

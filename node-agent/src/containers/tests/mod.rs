@@ -42,7 +42,7 @@ use crate::shim_client::fake::{FakeContainer, FakeShims};
 use crate::store::Store;
 
 /// How long a condition may take to come true. Only a broken engine needs this long.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Everything around the engine.
 pub(crate) struct Machine {

@@ -83,7 +83,7 @@ impl Node {
 
     /// A prune leaves nothing. Work that was cancelled may still be finishing its last step, so it is repeated a while.
     async fn assert_nothing_left(&self) {
-        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
         loop {
             self.images.shared.collect_all().await.unwrap();
             let is_clean = self.images.shared.content.list().unwrap().is_empty()
