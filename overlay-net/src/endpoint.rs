@@ -12,7 +12,8 @@ use crate::error::{NetError, Result};
 use crate::firewall::Family;
 use crate::firewall::rules::gateway_mode;
 use crate::netlink::codec::Batch;
-use crate::netlink::{Socket, addr, link};
+use crate::netlink::{Socket, addr, link, route};
+use crate::overlay::spec::OverlaySubnet;
 use crate::spec::{
     DriverSpec, Endpoint, EndpointSpec, GatewayMode, IfName, MacAddr, NetworkSpec, Reach, SubnetSpec,
 };
@@ -124,11 +125,24 @@ fn endpoint_sysctl(setting: &str, ifname: &IfName) -> Result<(String, String)> {
     }
 }
 
+/// The way from an endpoint of an overlay network to the network's other subnets: their next hop is the bridge.
+pub(crate) fn segment_routes(spec: &EndpointSpec) -> Vec<(IpNet, IpAddr)> {
+    let DriverSpec::Overlay(overlay) = &spec.network.driver else { return Vec::new() };
+    let own = |subnet: &OverlaySubnet| spec.addresses.iter().any(|net| subnet.subnet.contains(&net.addr()));
+    let next_hop = |v4: bool| {
+        let here = overlay.subnets.iter().find(|subnet| own(subnet) && subnet.subnet.addr().is_ipv4() == v4);
+        here.and_then(|subnet| subnet.gateway)
+    };
+    let others = overlay.subnets.iter().filter(|subnet| !own(subnet)).map(|subnet| subnet.subnet);
+    others.filter_map(|subnet| Some((subnet, next_hop(subnet.addr().is_ipv4())?))).collect()
+}
+
 /// Gives a fresh interface its addresses and settings and sets it up; inside the container's namespace.
 pub(crate) fn configure(
     socket: &mut Socket,
     endpoint: &Endpoint,
     sysctls: &[(String, String)],
+    routes: &[(IpNet, IpAddr)],
 ) -> Result<()> {
     let name = &endpoint.ifname;
     let index = crate::driver::link_index(socket, name)?;
@@ -150,6 +164,9 @@ pub(crate) fn configure(
         addr::add(&mut batch, index, net);
     }
     link::set_up(&mut batch, index);
+    for &(destination, next_hop) in routes {
+        route::add(&mut batch, index, destination, next_hop);
+    }
     socket.run_all(&batch).map_err(NetError::kernel(format!("configure interface {name}")))
 }
 

@@ -144,6 +144,9 @@ pub enum NetError {
         #[source]
         source: io::Error,
     },
+    /// Changes came for an overlay network, or for services, that were not given whole before.
+    #[error("the tables of {0} are not known yet")]
+    TablesUnknown(String),
     /// This node's kernel or configuration cannot do it.
     #[error("{0} is not supported by this node")]
     NotSupported(&'static str),
@@ -164,7 +167,7 @@ impl NetError {
             | Self::OutsideSubnet { .. } => ErrorKind::InvalidArgument,
             Self::PoolOverlaps | Self::AddressInUse(_) => ErrorKind::Forbidden,
             Self::WrongInterfaceKind { .. } => ErrorKind::Conflict,
-            Self::NoSuchPool(_) => ErrorKind::NotFound,
+            Self::NoSuchPool(_) | Self::TablesUnknown(_) => ErrorKind::NotFound,
             Self::NotSupported(_) => ErrorKind::NotImplemented,
             Self::Netd { .. } => ErrorKind::Unavailable,
             Self::Kernel { .. }

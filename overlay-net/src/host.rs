@@ -24,6 +24,7 @@ use crate::forwarding;
 use crate::netd;
 use crate::netlink::{addr, link, route};
 use crate::netns;
+use crate::overlay::Overlays;
 use crate::portmap::Registry;
 use crate::sandbox::{self, Namespace, Plan};
 use crate::spec::{DriverSpec, Endpoint, NetworkSpec, Reach, Sandbox, SandboxMode, SandboxSpec};
@@ -31,7 +32,8 @@ use crate::spec::{DriverSpec, Endpoint, NetworkSpec, Reach, Sandbox, SandboxMode
 /// How this node wants its networking, from the daemon's flags.
 #[derive(Clone)]
 pub struct Config {
-    /// Directory of the pinned namespaces, as `/run/shoal/netns`.
+    /// Directory of the containers' pinned namespaces, as `/run/shoal/netns`; those of overlay networks are in the
+    /// directory `overlay` beside it.
     pub netns_dir: PathBuf,
     /// Unix socket of netd, as `/run/shoal/netd.sock`.
     pub netd_socket: PathBuf,
@@ -101,6 +103,7 @@ struct Shared {
     firewall: Firewall,
     ports: Mutex<Registry>,
     netd: netd::Client,
+    overlays: Overlays,
 }
 
 /// The addresses of an interface of the node; `None` when there is no such interface. Blocks for a moment.
@@ -117,14 +120,16 @@ impl Host {
     ///
     /// Makes the directories of `config` and touches nothing else; call [`Host::restore`] next.
     pub fn open(config: Config) -> Result<Self> {
-        let directories = [Some(config.netns_dir.as_path()), config.netd_socket.parent()];
+        let overlays = config.netns_dir.with_file_name("overlay");
+        let directories = [Some(config.netns_dir.as_path()), Some(&overlays), config.netd_socket.parent()];
         for path in directories.into_iter().flatten() {
             std::fs::create_dir_all(path)
                 .map_err(|source| NetError::Namespace { path: path.to_owned(), source })?;
         }
         let firewall = Firewall::new(config.firewall_v4, config.firewall_v6);
         let netd = netd::Client::new(config.netd_socket.clone(), Arc::clone(&config.spawn_netd));
-        Ok(Self { shared: Arc::new(Shared { config, firewall, ports: Mutex::default(), netd }) })
+        let overlays = Overlays::new(overlays);
+        Ok(Self { shared: Arc::new(Shared { config, firewall, ports: Mutex::default(), netd, overlays }) })
     }
 
     /// Brings the kernel, the firewall and netd to exactly `desired`, from whatever a crash or a reboot left.
@@ -150,7 +155,11 @@ impl Host {
     pub fn remove_network(&self, network: &NetworkSpec) -> Vec<NetError> {
         let rules =
             Family::ALL.map(|family| self.shared.firewall.remove(family, &network_elements(network, family)));
-        rules.into_iter().chain([driver::teardown(network)]).filter_map(Result::err).collect()
+        rules
+            .into_iter()
+            .chain([driver::teardown(network, &self.shared.overlays)])
+            .filter_map(Result::err)
+            .collect()
     }
 
     /// Makes the container's network what `spec` says: creates it, or connects and disconnects endpoints.
@@ -165,7 +174,7 @@ impl Host {
         let path = self.shared.netns_path(&spec.id);
         let plan = Plan::new(spec, previous)?;
         let namespace = if previous.is_some() { Namespace::Existing } else { Namespace::New };
-        sandbox::apply(&plan, &path, namespace)?;
+        sandbox::apply(&plan, &path, namespace, &self.shared.overlays)?;
         match outside::connect(&self.shared, spec, &plan, previous) {
             Ok(published) => {
                 let leaving: Vec<&Endpoint> = plan.leaving.iter().collect();
@@ -254,7 +263,7 @@ impl Shared {
         } else {
             LoopbackPublishing::Off
         };
-        driver::setup(network, loopback)?;
+        driver::setup(network, loopback, &self.overlays)?;
         self.enable_forwarding(network)
     }
 

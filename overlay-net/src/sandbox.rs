@@ -11,12 +11,13 @@ use std::path::Path;
 use ipnet::IpNet;
 
 use crate::driver::{self, Left, Prepared};
-use crate::endpoint::{assign_names, choose_gateway, configure, endpoint_sysctls};
+use crate::endpoint::{assign_names, choose_gateway, configure, endpoint_sysctls, segment_routes};
 use crate::error::{NetError, Result};
 use crate::firewall::Family;
 use crate::netlink::codec::Batch;
 use crate::netlink::{INET, INET6, Protocol, Socket, link, missing_is_fine, route};
 use crate::netns::Netns;
+use crate::overlay::Overlays;
 use crate::spec::{DriverSpec, Endpoint, MacAddr, Sandbox, SandboxSpec};
 use crate::sysctl;
 
@@ -97,19 +98,19 @@ impl<'a> Plan<'a> {
 ///
 /// A new one is pinned only when everything worked, and vanishes otherwise. In one that was there, interfaces made by a
 /// failed call are removed again.
-pub(crate) fn apply(plan: &Plan<'_>, path: &Path, namespace: Namespace) -> Result<()> {
+pub(crate) fn apply(plan: &Plan<'_>, path: &Path, namespace: Namespace, overlays: &Overlays) -> Result<()> {
     let mut host = driver::route_socket()?;
-    let prepared = plan
+    let mut prepared = plan
         .joining
         .iter()
-        .map(|&index| Ok((index, driver::prepare(&mut host, &plan.spec.endpoints[index].network)?)))
+        .map(|&index| Ok((index, driver::prepare(&mut host, &plan.spec.endpoints[index].network, overlays)?)))
         .collect::<Result<Vec<_>>>()?;
     match namespace {
         Namespace::New => {
             let create = |fd: BorrowedFd<'_>| {
                 let mut inside = inside_socket()?;
                 initialise(&mut inside, &plan.spec.sysctls)?;
-                join_all(plan, &prepared, &mut host, &mut inside, fd)?;
+                join_all(plan, &mut prepared, &mut host, &mut inside, fd)?;
                 set_gateways(plan, &mut inside)
             };
             Netns::create(path, create).map(|_| ())
@@ -120,7 +121,7 @@ pub(crate) fn apply(plan: &Plan<'_>, path: &Path, namespace: Namespace) -> Resul
             let outcome = netns
                 .run(|| {
                     let mut inside = inside_socket()?;
-                    join_all(plan, &prepared, &mut host, &mut inside, netns.as_fd())?;
+                    join_all(plan, &mut prepared, &mut host, &mut inside, netns.as_fd())?;
                     set_gateways(plan, &mut inside)
                 })
                 .and_then(std::convert::identity);
@@ -222,16 +223,17 @@ fn initialise(inside: &mut Socket, sysctls: &[(String, String)]) -> Result<()> {
 
 fn join_all(
     plan: &Plan<'_>,
-    prepared: &[(usize, Prepared<'_>)],
+    prepared: &mut [(usize, Prepared<'_>)],
     host: &mut Socket,
     inside: &mut Socket,
     netns: BorrowedFd<'_>,
 ) -> Result<()> {
     for (index, prepared) in prepared {
         let endpoint = &plan.endpoints[*index];
-        let sysctls = endpoint_sysctls(&plan.spec.endpoints[*index], &endpoint.ifname)?;
+        let spec = &plan.spec.endpoints[*index];
+        let sysctls = endpoint_sysctls(spec, &endpoint.ifname)?;
         driver::join(host, prepared, endpoint, netns)?;
-        configure(inside, endpoint, &sysctls)?;
+        configure(inside, endpoint, &sysctls, &segment_routes(spec))?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What differs between kinds of networks: how a network is set up and torn down, how an endpoint joins and leaves.
 //!
 //! Start reading at [`setup`]; the bridge driver is the model for the others. Rules of the firewall, published ports,
-//! names and default routes are not a driver's business. The overlay driver joins as one more arm of each match.
+//! names and default routes are not a driver's business. Overlay networks are in `overlay/segment.rs`.
 
 pub mod bridge;
 pub(crate) mod macvlan;
@@ -10,24 +10,26 @@ use std::os::fd::BorrowedFd;
 
 use crate::error::{NetError, Result};
 use crate::netlink::{Protocol, Socket};
+use crate::overlay::Overlays;
+use crate::overlay::segment::Segment;
 use crate::spec::{BridgeSpec, DriverSpec, Endpoint, IfName, MacvlanSpec, NetworkSpec};
 
 /// Creates what the network needs in the node's namespace, or completes it.
-pub(crate) fn setup(network: &NetworkSpec, loopback: LoopbackPublishing) -> Result<()> {
+pub(crate) fn setup(network: &NetworkSpec, loopback: LoopbackPublishing, overlays: &Overlays) -> Result<()> {
     match &network.driver {
         DriverSpec::Bridge(bridge) => bridge::setup(bridge, loopback),
         DriverSpec::Macvlan(macvlan) => macvlan::setup(network, macvlan),
-        DriverSpec::Overlay(_) => Err(NetError::NotSupported("an overlay network")),
+        DriverSpec::Overlay(overlay) => overlays.open(&network.id, overlay).map(|_| ()),
         DriverSpec::Host | DriverSpec::None => Ok(()),
     }
 }
 
 /// Removes what [`setup`] made; fine when it is gone.
-pub(crate) fn teardown(network: &NetworkSpec) -> Result<()> {
+pub(crate) fn teardown(network: &NetworkSpec, overlays: &Overlays) -> Result<()> {
     match &network.driver {
         DriverSpec::Bridge(bridge) => bridge::teardown(bridge),
         DriverSpec::Macvlan(macvlan) => macvlan::teardown(network, macvlan),
-        DriverSpec::Overlay(_) => Err(NetError::NotSupported("an overlay network")),
+        DriverSpec::Overlay(_) => overlays.remove(&network.id).into_iter().next().map_or(Ok(()), Err),
         DriverSpec::Host | DriverSpec::None => Ok(()),
     }
 }
@@ -51,14 +53,20 @@ pub(crate) struct Prepared<'a> {
 enum PreparedDriver<'a> {
     Bridge(&'a BridgeSpec, bridge::Port),
     Macvlan(&'a MacvlanSpec, u32),
+    Overlay(Segment),
 }
 
 /// Looks at what an endpoint will join; on a thread of the node's namespace.
-pub(crate) fn prepare<'a>(host: &mut Socket, network: &'a NetworkSpec) -> Result<Prepared<'a>> {
+pub(crate) fn prepare<'a>(
+    host: &mut Socket,
+    network: &'a NetworkSpec,
+    overlays: &Overlays,
+) -> Result<Prepared<'a>> {
     let driver = match &network.driver {
         DriverSpec::Bridge(spec) => PreparedDriver::Bridge(spec, bridge::prepare(host, spec)?),
         DriverSpec::Macvlan(spec) => PreparedDriver::Macvlan(spec, macvlan::prepare(host, network, spec)?),
-        DriverSpec::Overlay(_) | DriverSpec::Host | DriverSpec::None => {
+        DriverSpec::Overlay(spec) => PreparedDriver::Overlay(overlays.open(&network.id, spec)?),
+        DriverSpec::Host | DriverSpec::None => {
             return Err(NetError::NotSupported("joining a network without interfaces"));
         }
     };
@@ -70,13 +78,14 @@ pub(crate) fn prepare<'a>(host: &mut Socket, network: &'a NetworkSpec) -> Result
 /// `host` is a socket of the node's namespace; the calling thread may be in any.
 pub(crate) fn join(
     host: &mut Socket,
-    prepared: &Prepared<'_>,
+    prepared: &mut Prepared<'_>,
     endpoint: &Endpoint,
     netns: BorrowedFd<'_>,
 ) -> Result<()> {
-    match &prepared.driver {
+    match &mut prepared.driver {
         PreparedDriver::Bridge(spec, port) => bridge::join(host, spec, port, endpoint, netns),
         PreparedDriver::Macvlan(spec, parent) => macvlan::join(host, spec, *parent, endpoint, netns),
+        PreparedDriver::Overlay(segment) => segment.join(endpoint, netns),
     }
 }
 

@@ -8,6 +8,7 @@ use shoal_types::{NetworkId, SandboxId};
 
 use super::{Host, RestoreReport};
 use crate::error::{NetError, Result};
+use crate::overlay::segment;
 use crate::overlay::spec::{
     IngressPort, IngressSpec, NameChange, NameEntry, OverlaySpec, OverlayTables, Repaired, ServiceChange,
     TableChange, VirtualService,
@@ -23,41 +24,53 @@ impl Host {
     /// the tunnels by itself when they are missing, without tables. Frames keep flowing meanwhile.
     pub fn apply_overlay(
         &self,
-        _network: &NetworkId,
-        _spec: &OverlaySpec,
-        _tables: OverlayTables,
+        network: &NetworkId,
+        spec: &OverlaySpec,
+        tables: &OverlayTables,
     ) -> Result<Repaired> {
-        Err(SOON)
+        self.shared.overlays.apply(network, spec, tables)
     }
 
     /// Changes a network's tables; the network must have been given whole since the start of the daemon.
-    pub fn change_overlay(&self, _network: &NetworkId, _changes: &[TableChange]) -> Result<()> {
-        Err(SOON)
+    pub fn change_overlay(&self, network: &NetworkId, changes: &[TableChange]) -> Result<()> {
+        self.shared.overlays.change(network, changes)
     }
 
     /// Compares a network's tunnels and tables with what they should be and puts right what somebody changed.
     ///
     /// Costs a few dumps of the kernel's tables; nothing for a network that was not given whole yet.
-    pub fn repair_overlay(&self, _network: &NetworkId) -> Result<Repaired> {
-        Err(SOON)
+    pub fn repair_overlay(&self, network: &NetworkId) -> Result<Repaired> {
+        self.shared.overlays.repair(network)
     }
 
     /// Removes a network's namespace with everything in it and forgets its tables and names; fine when it is gone.
     ///
     /// Interfaces of containers that are still in it vanish.
-    pub fn remove_overlay(&self, _network: &NetworkId) -> Vec<NetError> {
-        vec![SOON]
+    pub fn remove_overlay(&self, network: &NetworkId) -> Vec<NetError> {
+        self.shared.overlays.remove(network)
     }
 
     /// The overlay networks that this node has, from whichever daemon.
     pub fn overlays(&self) -> Result<Vec<NetworkId>> {
-        Err(SOON)
+        segment::list(self.shared.overlays.dir())
     }
 
     /// Removes every overlay network of this node but these, with its names; for after the first full set of a
     /// manager.
-    pub fn retain_overlays(&self, _networks: &[NetworkId]) -> RestoreReport {
-        RestoreReport::default()
+    pub fn retain_overlays(&self, networks: &[NetworkId]) -> RestoreReport {
+        let mut report = RestoreReport::default();
+        let present = match self.overlays() {
+            Ok(present) => present,
+            Err(error) => {
+                report.errors.push(error);
+                return report;
+            }
+        };
+        for leftover in present.into_iter().filter(|network| !networks.contains(network)) {
+            report.errors.extend(self.remove_overlay(&leftover));
+            report.removed.push(format!("overlay network {leftover}"));
+        }
+        report
     }
 
     /// Makes the virtual services that the processes of a sandbox can reach exactly these.

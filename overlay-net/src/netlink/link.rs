@@ -13,28 +13,29 @@ use crate::spec::{IfName, MacAddr, MacvlanMode};
 /// Device group of every link that Shoal makes: "SHL" in ASCII.
 pub(crate) const GROUP: u32 = 0x53_48_4c;
 
-const RTM_NEWLINK: u16 = 16;
+pub(super) const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
-const RTM_GETLINK: u16 = 18;
+pub(super) const RTM_GETLINK: u16 = 18;
 
 const IFLA_ADDRESS: u16 = 1;
-const IFLA_IFNAME: u16 = 3;
+pub(super) const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
-const IFLA_MASTER: u16 = 10;
-const IFLA_LINKINFO: u16 = 18;
+pub(super) const IFLA_MASTER: u16 = 10;
+pub(super) const IFLA_LINKINFO: u16 = 18;
 const IFLA_AF_SPEC: u16 = 26;
-const IFLA_GROUP: u16 = 27;
-const IFLA_NET_NS_FD: u16 = 28;
+pub(super) const IFLA_GROUP: u16 = 27;
+pub(super) const IFLA_NET_NS_FD: u16 = 28;
 
-const IFLA_INFO_KIND: u16 = 1;
-const IFLA_INFO_DATA: u16 = 2;
-const IFLA_INFO_SLAVE_KIND: u16 = 4;
-const IFLA_INFO_SLAVE_DATA: u16 = 5;
+pub(super) const IFLA_INFO_KIND: u16 = 1;
+pub(super) const IFLA_INFO_DATA: u16 = 2;
+pub(super) const IFLA_INFO_SLAVE_KIND: u16 = 4;
+pub(super) const IFLA_INFO_SLAVE_DATA: u16 = 5;
 
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_BR_NF_CALL_IPTABLES: u16 = 36;
 const IFLA_BR_NF_CALL_IP6TABLES: u16 = 37;
+const IFLA_BR_MCAST_SNOOPING: u16 = 23;
 const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 const IFLA_MACVLAN_MODE: u16 = 1;
@@ -43,8 +44,8 @@ const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 /// `IN6_ADDR_GEN_MODE_NONE`
 const ADDR_GEN_NONE: u8 = 1;
 
-const IFF_UP: u32 = 1;
-const AF_UNSPEC: u8 = 0;
+pub(super) const IFF_UP: u32 = 1;
+pub(super) const AF_UNSPEC: u8 = 0;
 const AF_BRIDGE: u8 = 7;
 
 /// A link as the kernel lists it.
@@ -56,6 +57,7 @@ pub(crate) struct Link {
     pub(crate) group: u32,
     pub(crate) mac: Option<MacAddr>,
     pub(crate) up: bool,
+    pub(crate) mtu: u32,
 }
 
 /// The two ends of a veth pair.
@@ -109,6 +111,17 @@ pub(crate) fn add_veth(batch: &mut Batch, veth: &Veth<'_>, mode: Option<PortMode
     });
 }
 
+/// Keeps the kernel from giving a link an address of its own in `fe80::/10`; heeded only before it comes up.
+pub(super) fn without_link_local(batch: &mut Batch, index: u32) {
+    batch.message(RTM_NEWLINK, ACK, &header(AF_UNSPEC, index, 0, 0), |link| {
+        link.nest(IFLA_AF_SPEC, &[], |families| {
+            families.nest(u16::from(super::INET6), &[], |v6| {
+                v6.byte(IFLA_INET6_ADDR_GEN_MODE, ADDR_GEN_NONE);
+            });
+        });
+    });
+}
+
 /// Whether the node has IPv6 at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ipv6 {
@@ -157,6 +170,18 @@ pub(crate) fn add_bridge(batch: &mut Batch, name: &IfName, mtu: Option<u32>, fil
         link.number(IFLA_GROUP, GROUP);
         set_mtu(link, mtu);
         link_info(link, "bridge", |info| bridge_filter(info, filter));
+    });
+}
+
+/// Creates the bridge of an overlay network: up, and without snooping, for no one on the other nodes answers queries.
+pub(crate) fn add_segment_bridge(batch: &mut Batch, name: &IfName, mtu: u32) {
+    let up = header(AF_UNSPEC, 0, IFF_UP, IFF_UP);
+    batch.message(RTM_NEWLINK, ACK | CREATE | EXCL, &up, |link| {
+        link.text(IFLA_IFNAME, name.as_str());
+        link.bytes(IFLA_ADDRESS, &MacAddr::random().0);
+        link.number(IFLA_GROUP, GROUP);
+        set_mtu(link, Some(mtu));
+        link_info(link, "bridge", |info| info.byte(IFLA_BR_MCAST_SNOOPING, 0));
     });
 }
 
@@ -282,16 +307,17 @@ fn parse(payload: &[u8]) -> Option<Link> {
         group: attribute(attributes, IFLA_GROUP).and_then(|bytes| u32_at(bytes, 0)).unwrap_or(0),
         mac: mac.map(MacAddr),
         up: u32_at(payload, 8)? & IFF_UP != 0,
+        mtu: attribute(attributes, IFLA_MTU).and_then(|bytes| u32_at(bytes, 0)).unwrap_or(0),
     })
 }
 
-fn set_mtu(link: &mut Attributes<'_>, mtu: Option<u32>) {
+pub(super) fn set_mtu(link: &mut Attributes<'_>, mtu: Option<u32>) {
     if let Some(mtu) = mtu {
         link.number(IFLA_MTU, mtu);
     }
 }
 
-fn link_info(link: &mut Attributes<'_>, kind: &str, data: impl FnOnce(&mut Attributes<'_>)) {
+pub(super) fn link_info(link: &mut Attributes<'_>, kind: &str, data: impl FnOnce(&mut Attributes<'_>)) {
     link.nest(IFLA_LINKINFO, &[], |info| {
         info.text(IFLA_INFO_KIND, kind);
         info.nest(IFLA_INFO_DATA, &[], data);
@@ -299,7 +325,7 @@ fn link_info(link: &mut Attributes<'_>, kind: &str, data: impl FnOnce(&mut Attri
 }
 
 /// `struct ifinfomsg`
-fn header(family: u8, index: u32, flags: u32, change: u32) -> [u8; 16] {
+pub(super) fn header(family: u8, index: u32, flags: u32, change: u32) -> [u8; 16] {
     let mut bytes = [0u8; 16];
     bytes[0] = family;
     bytes[4..8].copy_from_slice(&index.to_ne_bytes());

@@ -11,6 +11,7 @@ pub(crate) mod link;
 pub(crate) mod neigh;
 pub(crate) mod route;
 pub(crate) mod socket;
+pub(crate) mod vxlan;
 
 pub(crate) use socket::{Protocol, Socket};
 

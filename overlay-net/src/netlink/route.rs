@@ -36,6 +36,16 @@ pub(crate) fn set_default(batch: &mut Batch, index: u32, gateway: IpAddr) {
     });
 }
 
+/// Adds a route to a subnet, or points it at another next hop.
+pub(crate) fn add(batch: &mut Batch, index: u32, destination: IpNet, gateway: IpAddr) {
+    let header = header(family(gateway), destination.prefix_len(), RT_SCOPE_UNIVERSE, 0);
+    batch.message(RTM_NEWROUTE, ACK | CREATE | REPLACE, &header, |route| {
+        route.bytes(RTA_DST, &octets(destination.network()));
+        route.bytes(RTA_GATEWAY, &octets(gateway));
+        route.number(RTA_OIF, index);
+    });
+}
+
 /// Removes the default route of one family.
 pub(crate) fn remove_default(batch: &mut Batch, family: u8) {
     let mut header = header(family, 0, RT_SCOPE_UNIVERSE, 0);

@@ -5,9 +5,11 @@
 //! own namespaces.
 
 mod bridge;
+mod cluster;
 mod cost;
 mod dns;
 mod lifecycle;
+mod overlay;
 mod packets;
 mod publish;
 mod rules;

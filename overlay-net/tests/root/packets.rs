@@ -107,6 +107,40 @@ pub(crate) fn assert_alive(stream: &mut TcpStream) {
     assert_eq!(&echo, b"ping");
 }
 
+/// Sends a few megabytes to a server and has them back, whole.
+pub(crate) fn bulk(from: Place<'_>, to: &str) {
+    const LENGTH: usize = 4 << 20;
+    let mut stream = connect(from, to);
+    let mut sender = stream.try_clone().unwrap();
+    let sending = thread::spawn(move || {
+        let chunk: Vec<u8> = (0..=255).cycle().take(64 << 10).collect();
+        for _ in 0..LENGTH / chunk.len() {
+            sender.write_all(&chunk).unwrap();
+        }
+        sender.shutdown(std::net::Shutdown::Write).unwrap();
+    });
+    let mut back = Vec::new();
+    stream.read_to_end(&mut back).unwrap();
+    sending.join().unwrap();
+    assert_eq!(back.len(), LENGTH);
+    assert!(back.iter().zip((0..=255u8).cycle()).all(|(byte, wanted)| *byte == wanted));
+}
+
+/// What a UDP server answers to a datagram that no link carries in one packet.
+pub(crate) fn udp_large(from: Place<'_>, to: &str) -> io::Result<String> {
+    let socket = udp_socket(from, to);
+    socket.set_read_timeout(Some(PATIENCE / 4))?;
+    let mut buffer = [0; 128];
+    let mut outcome = Err(io::ErrorKind::TimedOut.into());
+    for _ in 0..4 {
+        outcome = socket.send_to(&[b'?'; 40_000], to).and_then(|_| socket.recv(&mut buffer));
+        if let Ok(length) = outcome {
+            return Ok(String::from_utf8_lossy(&buffer[..length]).into_owned());
+        }
+    }
+    outcome.map(|_| String::new())
+}
+
 /// What a UDP server answers.
 pub(crate) fn udp(from: Place<'_>, to: &str) -> io::Result<String> {
     udp_on(&udp_socket(from, to), to, PATIENCE)

@@ -47,6 +47,14 @@ pub(crate) fn in_configured_world(
         println!("SKIPPED: kernel tests need root");
         return;
     }
+    on_own_machine(|| {
+        let world = World::new(configure);
+        body(&world);
+    });
+}
+
+/// Runs something on a thread that has the network and the mounts of a machine of its own.
+pub(crate) fn on_own_machine(body: impl FnOnce() + Send) {
     static PANICS: Once = Once::new();
     PANICS.call_once(|| {
         // Libtest shows the output of its own threads only; ours must not be lost.
@@ -56,8 +64,7 @@ pub(crate) fn in_configured_world(
     thread::scope(|scope| {
         let worker = thread::Builder::new().name("node".to_owned()).spawn_scoped(scope, || {
             leave_the_machine();
-            let world = World::new(configure);
-            body(&world);
+            body();
         });
         if let Err(panic) = worker.unwrap().join() {
             std::panic::resume_unwind(panic);
@@ -79,27 +86,7 @@ impl World {
         // In memory, as /run is.
         let dir = tempfile::tempdir_in("/dev/shm").unwrap();
         let netd: Arc<Mutex<Vec<Child>>> = Arc::default();
-        let children = Arc::clone(&netd);
-        let spawn = move |args: &[OsString]| {
-            let child = command(env!("CARGO_BIN_EXE_overlay-netd"))
-                .args(args)
-                .args(["--idle-ms", "50"])
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .spawn()?;
-            children.lock().unwrap().push(child);
-            Ok::<(), io::Error>(())
-        };
-        let mut config = Config {
-            netns_dir: dir.path().join("netns"),
-            netd_socket: dir.path().join("netd.sock"),
-            spawn_netd: Arc::new(spawn),
-            firewall_v4: Management::Managed,
-            firewall_v6: Management::Managed,
-            forwarding: Management::Managed,
-            forward_policy: ForwardPolicy::Drop,
-            proxy: Management::Managed,
-        };
+        let mut config = configuration(dir.path(), &netd);
         configure(&mut config);
         let host = Host::open(config.clone()).unwrap();
         let report = host.restore(&overlay_net::Desired::default());
@@ -149,6 +136,31 @@ impl World {
         change(&mut spec);
         let sandbox = self.host.ensure_sandbox(&spec, None).unwrap();
         Container { spec, sandbox }
+    }
+}
+
+/// The usual configuration of a node that has everything in one directory; children are for whoever cleans up.
+pub(crate) fn configuration(dir: &Path, netd: &Arc<Mutex<Vec<Child>>>) -> Config {
+    let children = Arc::clone(netd);
+    let spawn = move |args: &[OsString]| {
+        let child = command(env!("CARGO_BIN_EXE_overlay-netd"))
+            .args(args)
+            .args(["--idle-ms", "50"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()?;
+        children.lock().unwrap().push(child);
+        Ok::<(), io::Error>(())
+    };
+    Config {
+        netns_dir: dir.join("netns"),
+        netd_socket: dir.join("netd.sock"),
+        spawn_netd: Arc::new(spawn),
+        firewall_v4: Management::Managed,
+        firewall_v6: Management::Managed,
+        forwarding: Management::Managed,
+        forward_policy: ForwardPolicy::Drop,
+        proxy: Management::Managed,
     }
 }
 
