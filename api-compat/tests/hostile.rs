@@ -39,7 +39,9 @@ fn answer(api: &Api, target: usize, query: &str, header: &[u8], body: Vec<u8>) -
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let asked = send(api, request);
-        tokio::time::timeout(std::time::Duration::from_secs(60), asked).await.map_or(0, |answer| answer.status)
+        tokio::time::timeout(std::time::Duration::from_secs(60), asked)
+            .await
+            .map_or(0, |answer| answer.status)
     })
 }
 

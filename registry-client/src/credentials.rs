@@ -3,6 +3,7 @@
 //! Start reading at [`Credentials`]. Secrets live in [`Secret`], which no `Debug` or log shows. How credentials become
 //! an `Authorization` header is `auth.rs`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use base64::Engine as _;
@@ -105,11 +106,16 @@ impl AuthConfig {
         if value.is_empty() {
             return Ok(Self::default());
         }
-        if value.len() > MAX_ENCODED_LEN {
-            return Err(ParseCredentialsError::Base64);
+        Self::from_json(&decoded_header(value)?)
+    }
+
+    /// Reads the value of an `X-Registry-Config` header, which has credentials for several registries, by their names. An
+    /// empty one has none.
+    pub fn by_registry(value: &str) -> Result<BTreeMap<String, Self>, ParseCredentialsError> {
+        if value.is_empty() {
+            return Ok(BTreeMap::new());
         }
-        let json = BASE64_URL.decode(value).map_err(|_| ParseCredentialsError::Base64)?;
-        Self::from_json(&json)
+        serde_json::from_slice(&decoded_header(value)?).map_err(|_| ParseCredentialsError::Json)
     }
 
     /// Reads the JSON object itself, as POST /auth has it in its body.
@@ -143,6 +149,13 @@ impl AuthConfig {
         let password = Secret::new(password.trim_end_matches('\0'));
         Some(Credentials::Basic { username: username.to_owned(), password })
     }
+}
+
+fn decoded_header(value: &str) -> Result<Vec<u8>, ParseCredentialsError> {
+    if value.len() > MAX_ENCODED_LEN {
+        return Err(ParseCredentialsError::Base64);
+    }
+    BASE64_URL.decode(value).map_err(|_| ParseCredentialsError::Base64)
 }
 
 impl<'de> Deserialize<'de> for Secret {

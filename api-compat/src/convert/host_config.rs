@@ -49,12 +49,7 @@ pub(crate) fn resources(asked: &Resources, oom_score_adj: i32) -> spec::Resource
         blkio_write_bps: rates(&asked.blkio_device_write_bps),
         blkio_read_iops: rates(&asked.blkio_device_read_iops),
         blkio_write_iops: rates(&asked.blkio_device_write_iops),
-        ulimits: asked
-            .ulimits
-            .iter()
-            .flatten()
-            .map(|limit| spec::Ulimit { name: limit.name.clone(), soft: limit.soft, hard: limit.hard })
-            .collect(),
+        ulimits: asked.ulimits.iter().flatten().map(ulimit).collect(),
         devices: asked.devices.iter().flatten().map(device_mapping).collect(),
         device_cgroup_rules: asked.device_cgroup_rules.clone().unwrap_or_default(),
         device_requests: asked.device_requests.iter().flatten().map(device_request).collect(),
@@ -69,6 +64,11 @@ pub(crate) fn new_resources(asked: &Resources, oom_score_adj: i32) -> spec::Reso
         limits.memory_swap = limits.memory.saturating_mul(2);
     }
     limits
+}
+
+/// A limit of processes as a client asks for it.
+pub(crate) fn ulimit(asked: &model::Ulimit) -> spec::Ulimit {
+    spec::Ulimit { name: asked.name.clone(), soft: asked.soft, hard: asked.hard }
 }
 
 fn device_mapping(device: &model::DeviceMapping) -> spec::DeviceMapping {

@@ -3,15 +3,14 @@
 //! Start reading at [`build`]. Whether the parameters make sense is checked by the `builder` crate; here they are only read,
 //! with Docker's defaults for what is absent and its texts for what cannot be read.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE;
 use builder::{BuildError, BuildParameters, BuildProgress, Experimental, Output};
 use futures_util::StreamExt as _;
 use http::StatusCode;
 use registry_client::AuthConfig;
 use serde::de::DeserializeOwned;
-use shoal_types::container::resources::{Resources, Ulimit};
+use shoal_types::container::resources::Resources;
 
+use crate::convert::host_config::ulimit;
 use crate::error::ApiError;
 use crate::extract::{Call, Query};
 use crate::model::host_config;
@@ -150,8 +149,6 @@ fn parameters(call: &Call) -> Result<BuildParameters, ApiError> {
 fn resources(query: &Query) -> Result<Resources, ApiError> {
     let limits: Vec<host_config::Ulimit> =
         json_or_default(query, "ulimits", "error reading ulimit settings")?;
-    let limits =
-        limits.into_iter().map(|limit| Ulimit { name: limit.name, hard: limit.hard, soft: limit.soft });
     Ok(Resources {
         memory: number(query, "memory"),
         memory_swap: number(query, "memswap"),
@@ -161,7 +158,7 @@ fn resources(query: &Query) -> Result<Resources, ApiError> {
         cpuset_cpus: query.text("cpusetcpus").to_owned(),
         cpuset_mems: query.text("cpusetmems").to_owned(),
         cgroup_parent: query.text("cgroupparent").to_owned(),
-        ulimits: limits.collect(),
+        ulimits: limits.iter().map(ulimit).collect(),
         ..Resources::default()
     })
 }
@@ -196,14 +193,15 @@ fn json_or_default<T: DeserializeOwned + Default>(
 
 /// Credentials by registry. What cannot be read counts as none, as Docker has it.
 fn credentials(header: &str) -> std::collections::BTreeMap<String, registry_client::Credentials> {
-    let json = URL_SAFE.decode(header).unwrap_or_default();
-    let by_registry: std::collections::BTreeMap<String, AuthConfig> =
-        serde_json::from_slice(&json).unwrap_or_default();
+    let by_registry = AuthConfig::by_registry(header).unwrap_or_default();
     by_registry.into_iter().map(|(registry, auth)| (registry, auth.credentials())).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
+
     use super::*;
 
     #[test]
@@ -227,8 +225,10 @@ mod tests {
 
     #[test]
     fn credentials_come_by_registry() {
-        let header = URL_SAFE.encode(r#"{"r.example":{"username":"u","password":"p"}}"#);
-        assert_eq!(credentials(&header).len(), 1);
+        let json = r#"{"r.example":{"username":"u","password":"p"}}"#;
+        for header in [URL_SAFE.encode(json), URL_SAFE_NO_PAD.encode(json)] {
+            assert_eq!(credentials(&header).len(), 1, "{header}");
+        }
         assert!(credentials("%%%").is_empty());
     }
 }
