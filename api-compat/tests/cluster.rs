@@ -159,6 +159,7 @@ fn node() -> Node {
             engine_labels: BTreeMap::new(),
             plugins: vec![("Network".into(), "bridge".into())],
             tls: TlsInfo::default(),
+            data_path: None,
         }),
         status: NodeStatus {
             state: NodeState::Ready,
@@ -172,6 +173,7 @@ fn node() -> Node {
             reachable: true,
             address: "192.0.2.1:2377".parse().unwrap(),
         }),
+        attachments: Vec::new(),
     }
 }
 

@@ -168,7 +168,12 @@ impl Decisions {
                 self.places = Places::Open;
                 self.endpoints.extend(after.services().map(|service| service.id));
             }
-            Key::Cluster | Key::Authority | Key::Secret(_) | Key::Config(_) | Key::Revocation(_) => {}
+            Key::Cluster
+            | Key::Authority
+            | Key::Secret(_)
+            | Key::Config(_)
+            | Key::Revocation(_)
+            | Key::Attachment(_) => {}
         }
     }
 

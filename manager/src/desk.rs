@@ -108,6 +108,8 @@ impl Desk {
             paths::HEARTBEAT => Reply::json(&dispatcher.heartbeat(node, &call.json().await?)?),
             paths::REPORT => Reply::json(&dispatcher.report(node, call.json().await?).await?),
             paths::LOGS => Reply::json(&dispatcher.publish_logs(node, call.json().await?).await?),
+            paths::ATTACH => Reply::json(&dispatcher.attach(node, call.json().await?).await?),
+            paths::DETACH => Reply::json(&dispatcher.detach(node, call.json().await?).await?),
             _ => Reply::json(&dispatcher.goodbye(node).await?),
         }
     }
@@ -170,9 +172,13 @@ impl Service for OpenDesk {
                 desk.check_manager(&call)?;
                 log_reader::serve(desk, call.json().await?).await
             }
-            paths::SESSION | paths::HEARTBEAT | paths::REPORT | paths::LOGS | paths::GOODBYE => {
-                desk.serve_dispatcher(call).await
-            }
+            paths::SESSION
+            | paths::HEARTBEAT
+            | paths::REPORT
+            | paths::LOGS
+            | paths::ATTACH
+            | paths::DETACH
+            | paths::GOODBYE => desk.serve_dispatcher(call).await,
             path if path.starts_with("/v1/raft/") => desk.serve_raft(call).await,
             _ => Err(unknown_path()),
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use shoal_types::cluster::Meta;
+use shoal_types::cluster::network::{AllocatedPool, ClusterNetwork, NetworkAllocation};
 use shoal_types::cluster::node::{
     Availability, Node, NodeDescription, NodeRole, NodeSpec, NodeState, NodeStatus, TlsInfo,
 };
@@ -14,7 +15,8 @@ use shoal_types::cluster::service::{Service, ServiceEndpoint, ServiceMode, Servi
 use shoal_types::cluster::settings::{Cluster, ClusterSpec};
 use shoal_types::cluster::task::{Task, TaskPlace, TaskStatus};
 use shoal_types::cluster::task_state::TaskState;
-use shoal_types::{ClusterId, NodeId, Platform, ServiceId, TaskId};
+use shoal_types::network::{NetworkScope, NetworkSpec};
+use shoal_types::{ClusterId, NetworkId, NodeId, Platform, ServiceId, TaskId};
 
 /// Second 0 of every test.
 pub(crate) const EPOCH: Timestamp = Timestamp::UNIX_EPOCH;
@@ -64,6 +66,7 @@ pub(crate) fn node(number: u128) -> Node {
             engine_labels: BTreeMap::new(),
             plugins: Vec::new(),
             tls: TlsInfo::default(),
+            data_path: None,
         }),
         status: NodeStatus {
             state: NodeState::Ready,
@@ -73,6 +76,29 @@ pub(crate) fn node(number: u128) -> Node {
         },
         role: NodeRole::Worker,
         manager: None,
+        attachments: Vec::new(),
+    }
+}
+
+/// A network that spans nodes, with the subnet `10.0.<third>.0/24`.
+pub(crate) fn network(id: &str, name: &str, third: u8) -> ClusterNetwork {
+    let pool = AllocatedPool {
+        subnet: format!("10.0.{third}.0/24").parse().unwrap(),
+        range: None,
+        gateway: format!("10.0.{third}.1").parse().unwrap(),
+        vni: 4096 + u32::from(third),
+    };
+    ClusterNetwork {
+        id: NetworkId::new(id),
+        meta: meta(),
+        spec: NetworkSpec {
+            name: name.to_owned(),
+            driver: "overlay".to_owned(),
+            scope: NetworkScope::Swarm,
+            ..NetworkSpec::default()
+        },
+        allocation: Some(NetworkAllocation { pools: vec![pool] }),
+        error: String::new(),
     }
 }
 

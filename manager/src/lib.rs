@@ -22,6 +22,7 @@ mod log_reader;
 pub mod node;
 mod not_a_member;
 pub mod orchestrator;
+mod overlay;
 mod raft;
 mod roles;
 mod rpc;

@@ -16,7 +16,8 @@ use serde::de::DeserializeOwned;
 use shoal_types::ErrorKind;
 use shoal_types::cluster::node::{Availability, TlsInfo};
 use shoal_types::protocol::{
-    HeartbeatReply, LogReport, ManagerPeer, SessionEvent, SessionId, SessionRequest, StatusReport,
+    AttachReply, AttachRequest, DetachRequest, HeartbeatReply, LogReport, ManagerPeer, SessionEvent,
+    SessionId, SessionRequest, StatusReport,
 };
 use tokio::task::AbortHandle;
 
@@ -361,6 +362,16 @@ impl SessionHandle {
     pub async fn publish_logs(&self, report: LogReport) -> Result<(), ClusterError> {
         let report = LogsOfSession { session: self.id.clone(), report };
         self.call(paths::LOGS, &report, LOGS_LIMIT).await
+    }
+
+    /// Lets a container of this node join a network of the cluster.
+    pub async fn attach(&self, request: AttachRequest) -> Result<AttachReply, ClusterError> {
+        self.call(paths::ATTACH, &request, REPORT_LIMIT).await
+    }
+
+    /// Ends attachments of this node.
+    pub async fn detach(&self, request: DetachRequest) -> Result<(), ClusterError> {
+        self.call(paths::DETACH, &request, REPORT_LIMIT).await
     }
 
     async fn call<Q: Serialize + Sync, A: DeserializeOwned>(

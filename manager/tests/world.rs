@@ -100,6 +100,7 @@ pub(crate) fn request(hostname: &str) -> SessionRequest {
             engine_labels: Default::default(),
             plugins: Vec::new(),
             tls: TlsInfo::default(),
+            data_path: None,
         },
         address: String::new(),
     }

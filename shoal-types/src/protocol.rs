@@ -5,16 +5,18 @@
 //! [`LogReport`], heartbeats) are single requests that name the session. The transport is the manager's (`manager::rpc`);
 //! messages carry a version so that nodes of neighbouring releases understand each other during an upgrade.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::node::{Node, NodeDescription, NodeRole};
+use crate::cluster::overlay::{EntryKey, OverlayEntry, OverlayNetwork};
 use crate::cluster::secret::{Config, Secret};
 use crate::cluster::task::{Task, TaskStatus};
-use crate::ids::{ConfigId, NetworkId, NodeId, SecretId, ServiceId, TaskId};
+use crate::ids::{ConfigId, ContainerId, NetworkId, NodeId, SecretId, ServiceId, TaskId};
 use crate::network::Network;
 
 /// Version of these messages. A manager speaks this one and the one before.
@@ -97,8 +99,12 @@ pub enum Assignment {
     Secret(Secret),
     /// A config that a task of the node needs.
     Config(Config),
-    /// A network that a task of the node is in.
+    /// A network that a task of the node is in and that each node has by itself.
     Network(Box<Network>),
+    /// A network that spans nodes and that something of the node is in. If the node had it before, its table stays.
+    Overlay(Box<OverlayNetwork>),
+    /// An entry of the table of such a network, which came before.
+    Entry(NetworkId, Box<OverlayEntry>),
 }
 
 /// One difference between what a node was told and what it is told now.
@@ -115,6 +121,10 @@ pub enum AssignmentChange {
     RemoveConfig(ConfigId),
     /// Forget this network.
     RemoveNetwork(NetworkId),
+    /// Forget this network that spans nodes, and its table.
+    RemoveOverlay(NetworkId),
+    /// Take this entry out of the network's table.
+    RemoveEntry(NetworkId, EntryKey),
 }
 
 /// What a node shall have, as a whole or as a difference.
@@ -126,6 +136,40 @@ pub struct AssignmentMessage {
     pub results_in: u64,
     /// The changes.
     pub changes: Vec<AssignmentChange>,
+}
+
+/// The wish of a plain container of a node to take part in a network of the cluster. Asking again for the same container and
+/// network answers what it has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachRequest {
+    /// Name or id of the network.
+    pub network: String,
+    /// The container.
+    pub container: ContainerId,
+    /// Its name.
+    pub name: String,
+    /// Further names that shall lead to it in the network.
+    pub aliases: Vec<String>,
+    /// Addresses that it wants; empty takes any.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// What a container was given in a network of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachReply {
+    /// Names the attachment.
+    pub attachment: TaskId,
+    /// The network. Its table comes by the session.
+    pub overlay: OverlayNetwork,
+    /// The addresses.
+    pub addresses: Vec<IpNet>,
+}
+
+/// The end of attachments of a node. Those that are gone are not missed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DetachRequest {
+    /// Names the attachments.
+    pub attachments: Vec<TaskId>,
 }
 
 /// What a node has observed of its tasks.

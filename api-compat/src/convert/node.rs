@@ -197,6 +197,7 @@ mod tests {
                 engine_labels: BTreeMap::from([("c".into(), "d".into())]),
                 plugins: vec![("Network".into(), "bridge".into())],
                 tls: TlsInfo { trust_root: "PEM".into(), ..TlsInfo::default() },
+                data_path: None,
             }),
             status: ObservedStatus {
                 state: NodeState::Ready,
@@ -210,6 +211,7 @@ mod tests {
                 reachable: true,
                 address: "192.0.2.1:2377".parse().unwrap(),
             }),
+            attachments: Vec::new(),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::store::Snapshot;
 
 impl Allocator {
     /// A free address of a network, with the prefix of its subnet. Only IPv4 is given out, as in swarm.
-    pub(super) fn choose_address(
+    pub(crate) fn choose_address(
         &mut self,
         view: &Snapshot,
         network: &ClusterNetwork,

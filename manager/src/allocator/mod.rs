@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use shoal_types::cluster::network::ClusterNetwork;
+use shoal_types::cluster::node::Node;
 use shoal_types::cluster::service::{EndpointSpec, PublishMode, ResolutionMode, Service, ServiceEndpoint};
 use shoal_types::cluster::task::{Task, TaskAttachment, TaskStatus};
 use shoal_types::cluster::task_state::TaskState;
@@ -27,7 +28,7 @@ const PENDING: &str = "pending task scheduling";
 
 /// Why something could not be given out. Shown to users as the error of the task or network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-enum Shortage {
+pub(crate) enum Shortage {
     #[error("network {0} not found")]
     NoNetwork(String),
     #[error("network {0} has no addresses yet")]
@@ -67,6 +68,7 @@ impl Allocator {
         services: impl IntoIterator<Item = ServiceId>,
     ) -> Result<Pass, Conflict> {
         pool::allocate_networks(draft)?;
+        self.allocate_nodes(draft)?;
         let mut waiting = std::mem::take(&mut self.unsatisfied);
         waiting.extend(services);
         for id in waiting {
@@ -87,6 +89,38 @@ impl Allocator {
             self.allocate_task(draft, task)?;
         }
         Ok(Pass::Complete)
+    }
+
+    /// Gives every node an address of its own in the ingress network once a service publishes ports there, from where it reaches
+    /// tasks on other nodes.
+    fn allocate_nodes(&mut self, draft: &mut Draft) -> Result<(), Conflict> {
+        if !draft.view().has_ingress_ports() {
+            return Ok(());
+        }
+        let Some(network) = ingress(draft.view()).filter(|network| network.allocation.is_some()).cloned()
+        else {
+            return Ok(());
+        };
+        let has_one = |node: &Arc<Node>| node.attachments.iter().any(|own| own.network == network.id);
+        let without: Vec<Arc<Node>> = draft.view().nodes().filter(|node| !has_one(node)).cloned().collect();
+        for node in without {
+            let address = match self.choose_address(draft.view(), &network) {
+                Ok(address) => address,
+                Err(shortage) => {
+                    // Ports do not answer on it; everything else of it works.
+                    tracing::warn!(node.id = %node.id, %shortage, "a node has no address in the ingress network");
+                    return Ok(());
+                }
+            };
+            let own = TaskAttachment {
+                network: network.id.clone(),
+                addresses: vec![address],
+                aliases: Vec::new(),
+                driver_options: Default::default(),
+            };
+            draft.update(Node { attachments: vec![own], ..Node::clone(&node) })?;
+        }
+        Ok(())
     }
 
     /// What a service is given: what it has, as far as it still needs that, and the rest anew.

@@ -175,3 +175,25 @@ fn subnets_that_users_choose_must_not_overlap() {
         "Pool overlaps with other one on this address space"
     );
 }
+
+#[test]
+fn every_node_has_an_ingress_address_once_a_port_is_published() {
+    use crate::fixtures::node;
+    let with = |publishing: bool| {
+        let mut objects = first_objects();
+        let mut web = service(1, 1);
+        if publishing {
+            web.spec.endpoint.ports = vec![port(8080, 80)];
+        }
+        objects.extend([Object::from(web), node(1).into(), node(2).into()]);
+        allocate(objects)
+    };
+    let addresses = |view: &Snapshot| -> BTreeSet<String> {
+        let own = view.nodes().flat_map(|node| &node.attachments);
+        own.flat_map(|own| &own.addresses).map(ToString::to_string).collect()
+    };
+    assert!(addresses(&with(false)).is_empty());
+    let given = addresses(&with(true));
+    assert_eq!(given.len(), 2, "{given:?}");
+    assert!(given.iter().all(|address| address.starts_with("10.0.0.")));
+}

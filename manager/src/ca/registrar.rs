@@ -130,6 +130,7 @@ pub(crate) fn new_node(id: NodeId, role: NodeRole, availability: Availability, m
         },
         role,
         manager: None,
+        attachments: Vec::new(),
     }
 }
 

@@ -58,7 +58,11 @@ fn event_kind(kind: ObjectKind) -> Option<ClusterEventKind> {
         ObjectKind::Network => Some(ClusterEventKind::Network),
         ObjectKind::Secret => Some(ClusterEventKind::Secret),
         ObjectKind::Config => Some(ClusterEventKind::Config),
-        ObjectKind::Cluster | ObjectKind::Authority | ObjectKind::Task | ObjectKind::Revocation => None,
+        ObjectKind::Cluster
+        | ObjectKind::Authority
+        | ObjectKind::Task
+        | ObjectKind::Revocation
+        | ObjectKind::Attachment => None,
     }
 }
 

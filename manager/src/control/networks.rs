@@ -150,7 +150,7 @@ fn may_remove(view: &Snapshot, network: &ClusterNetwork) -> Result<(), ClusterEr
             .refuse(format_args!("network {} is in use by service {}", network.id, service.id)));
     }
     let task = view.addresses_of(&network.id).find_map(|(_, key)| match key {
-        Key::Task(id) => Some(*id),
+        Key::Task(id) | Key::Attachment(id) => Some(*id),
         _ => None,
     });
     match task {

@@ -69,6 +69,10 @@ impl Nodes for Control {
         if draft.view().revocation(node.id).is_none() {
             draft.create(Revocation { node: node.id, meta: new_meta(&draft), until })?;
         }
+        let attachments: Vec<_> = draft.view().attachments_on(node.id).map(|other| other.id).collect();
+        for id in attachments {
+            draft.remove(Key::Attachment(id))?;
+        }
         draft.remove(Key::Node(node.id))?;
         self.commit(draft).await
     }

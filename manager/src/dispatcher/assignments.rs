@@ -7,12 +7,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use shoal_types::cluster::overlay::{OVERLAY_DRIVER, OverlayNetwork};
 use shoal_types::cluster::task::Task;
 use shoal_types::cluster::task_state::TaskState;
 use shoal_types::network::Network;
 use shoal_types::protocol::{Assignment, AssignmentChange, AssignmentMessage};
 use shoal_types::{ConfigId, NetworkId, NodeId, SecretId, TaskId};
 
+use crate::overlay::entries;
+use crate::overlay::tables::{News, Tables};
 use crate::store::Snapshot;
 
 /// What a node was told.
@@ -24,16 +27,31 @@ pub(crate) struct Told {
     secrets: BTreeMap<SecretId, u64>,
     configs: BTreeMap<ConfigId, u64>,
     networks: BTreeMap<NetworkId, u64>,
+    overlays: BTreeMap<NetworkId, ToldOverlay>,
+}
+
+/// What a node was told of a network that spans nodes.
+#[derive(Debug)]
+struct ToldOverlay {
+    network: OverlayNetwork,
+    /// How far it was told the table.
+    revision: u64,
 }
 
 impl Told {
     /// What to tell the node so that it knows what `snapshot` says, and remembers that it was told. The first message is the
     /// whole, later ones are differences; `None` if there is none.
-    pub(crate) fn catch_up(&mut self, node: NodeId, snapshot: &Snapshot) -> Option<AssignmentMessage> {
+    pub(crate) fn catch_up(
+        &mut self,
+        node: NodeId,
+        snapshot: &Snapshot,
+        tables: &Tables,
+    ) -> Option<AssignmentMessage> {
         let wanted = wanted_tasks(node, snapshot);
         let (mut before, mut after) = (Vec::new(), Vec::new());
         self.tell_files(&wanted, snapshot, &mut before, &mut after);
         self.tell_networks(&wanted, snapshot, &mut before, &mut after);
+        self.tell_overlays(node, snapshot, tables, (&mut before, &mut after));
         let mut changes = before;
         for (id, task) in &wanted {
             if self.tasks.get(id).is_none_or(|told| !is_same_to_node(told, task)) {
@@ -94,8 +112,14 @@ impl Told {
         after: &mut Vec<AssignmentChange>,
     ) {
         let living = tasks.values().filter(|task| is_living(task));
-        let used: BTreeSet<&NetworkId> =
-            living.flat_map(|task| &task.networks).map(|attachment| &attachment.network).collect();
+        let spans_nodes = |id: &&NetworkId| {
+            snapshot.network(id).is_some_and(|network| network.spec.driver == OVERLAY_DRIVER)
+        };
+        let used: BTreeSet<&NetworkId> = living
+            .flat_map(|task| &task.networks)
+            .map(|attachment| &attachment.network)
+            .filter(|id| !spans_nodes(id))
+            .collect();
         for network in used.iter().filter_map(|id| snapshot.network(id)) {
             if self.networks.insert(network.id.clone(), network.meta.version) != Some(network.meta.version) {
                 let network = Network {
@@ -108,6 +132,52 @@ impl Told {
         }
         let gone = self.networks.extract_if(.., |id, _| !used.contains(id) || snapshot.network(id).is_none());
         after.extend(gone.map(|(id, _)| AssignmentChange::RemoveNetwork(id)));
+    }
+}
+
+impl Told {
+    /// Whether the node was told of one of these networks.
+    pub(crate) fn knows_any(&self, networks: &BTreeSet<NetworkId>) -> bool {
+        networks.iter().any(|network| self.overlays.contains_key(network))
+    }
+
+    fn tell_overlays(
+        &mut self,
+        node: NodeId,
+        snapshot: &Snapshot,
+        tables: &Tables,
+        (before, after): (&mut Vec<AssignmentChange>, &mut Vec<AssignmentChange>),
+    ) {
+        let used = entries::networks_of(snapshot, node);
+        let networks = used.iter().filter_map(|id| snapshot.network(id));
+        for network in networks.filter_map(|network| entries::network(snapshot, network, node)) {
+            let id = network.network.id.clone();
+            let told = self.overlays.get(&id);
+            let news = tables.since(&id, told.map(|told| told.revision));
+            let is_anew = told.is_some() && matches!(news, News::Whole(_));
+            if is_anew {
+                before.push(AssignmentChange::RemoveOverlay(id.clone()));
+            }
+            if is_anew || told.is_none_or(|told| told.network != network) {
+                before.push(AssignmentChange::Update(Assignment::Overlay(Box::new(network.clone()))));
+            }
+            let update = |entry| AssignmentChange::Update(Assignment::Entry(id.clone(), Box::new(entry)));
+            match news {
+                News::Whole(entries) => {
+                    before.extend(entries.into_iter().map(|entry| update(entry.as_ref().clone())));
+                }
+                News::Changes(changes) => {
+                    before.extend(changes.into_iter().map(|(key, entry)| match entry {
+                        Some(entry) => update(entry.as_ref().clone()),
+                        None => AssignmentChange::RemoveEntry(id.clone(), key),
+                    }));
+                }
+            }
+            let revision = tables.revision(&id);
+            self.overlays.insert(id, ToldOverlay { network, revision });
+        }
+        let gone = self.overlays.extract_if(.., |id, _| !used.contains(id));
+        after.extend(gone.map(|(id, _)| AssignmentChange::RemoveOverlay(id)));
     }
 }
 
@@ -143,6 +213,7 @@ mod tests {
     use super::*;
     use crate::fixtures;
     use crate::store::{Change, Object};
+    use shoal_types::cluster::overlay::EntryKey;
     use shoal_types::cluster::secret::{FileTarget, Secret, SecretReference, SecretSpec};
 
     const NODE: NodeId = NodeId::from_u128(1);
@@ -168,12 +239,25 @@ mod tests {
         task
     }
 
+    fn tell(told: &mut Told, snapshot: &Snapshot) -> Option<AssignmentMessage> {
+        let mut tables = Tables::default();
+        tables.advance(&Arc::new(snapshot.clone()));
+        told.catch_up(NODE, snapshot, &tables)
+    }
+
     fn shapes(message: &AssignmentMessage) -> Vec<String> {
         let shape = |change: &AssignmentChange| match change {
             AssignmentChange::Update(Assignment::Task(task)) => format!("+t{}", task.id.as_u128()),
             AssignmentChange::Update(Assignment::Secret(secret)) => format!("+s{}", secret.id.as_u128()),
             AssignmentChange::RemoveTask(id) => format!("-t{}", id.as_u128()),
             AssignmentChange::RemoveSecret(id) => format!("-s{}", id.as_u128()),
+            AssignmentChange::Update(Assignment::Overlay(overlay)) => format!("+n{}", overlay.network.id),
+            AssignmentChange::Update(Assignment::Entry(_, entry)) => match entry.key() {
+                EntryKey::Task(id) => format!("+p{}", id.as_u128()),
+                other => format!("+{other:?}"),
+            },
+            AssignmentChange::RemoveEntry(_, EntryKey::Task(id)) => format!("-p{}", id.as_u128()),
+            AssignmentChange::RemoveOverlay(id) => format!("-n{id}"),
             other => format!("{other:?}"),
         };
         message.changes.iter().map(shape).collect()
@@ -195,24 +279,24 @@ mod tests {
         let (mut snapshot, mut told) = (Snapshot::default(), Told::default());
         create(&mut snapshot, [secret(7).into(), secret(8).into(), secret(9).into()]);
         create(&mut snapshot, [task(1, 1, &[7]).into(), task(2, 2, &[9]).into()]);
-        let first = told.catch_up(NODE, &snapshot).unwrap();
+        let first = tell(&mut told, &snapshot).unwrap();
         assert_eq!((first.applies_to, first.results_in), (None, 1));
         assert_eq!(shapes(&first), ["+s7", "+t1"], "nothing of other nodes");
-        assert!(told.catch_up(NODE, &snapshot).is_none());
+        assert!(tell(&mut told, &snapshot).is_none());
         create(&mut snapshot, [task(3, 1, &[7, 8]).into()]);
-        let second = told.catch_up(NODE, &snapshot).unwrap();
+        let second = tell(&mut told, &snapshot).unwrap();
         assert_eq!((second.applies_to, second.results_in), (Some(1), 2));
         assert_eq!(shapes(&second), ["+s8", "+t3"], "what a task needs comes before it, and only once");
         change(&mut snapshot, Change::Remove(crate::store::Key::Task(TaskId::from_u128(3))));
-        assert_eq!(shapes(&told.catch_up(NODE, &snapshot).unwrap()), ["-t3", "-s8"]);
+        assert_eq!(shapes(&tell(&mut told, &snapshot).unwrap()), ["-t3", "-s8"]);
     }
 
     #[test]
     fn an_empty_node_is_told_so_once() {
         let (snapshot, mut told) = (Snapshot::default(), Told::default());
-        let first = told.catch_up(NODE, &snapshot).unwrap();
+        let first = tell(&mut told, &snapshot).unwrap();
         assert!(first.applies_to.is_none() && first.changes.is_empty());
-        assert!(told.catch_up(NODE, &snapshot).is_none());
+        assert!(tell(&mut told, &snapshot).is_none());
     }
 
     #[test]
@@ -220,7 +304,7 @@ mod tests {
         let (mut snapshot, mut told) = (Snapshot::default(), Told::default());
         create(&mut snapshot, [secret(7).into()]);
         create(&mut snapshot, [task(1, 1, &[7]).into()]);
-        told.catch_up(NODE, &snapshot).unwrap();
+        tell(&mut told, &snapshot).unwrap();
         let id = TaskId::from_u128(1);
         let report = |state| Change::ReportTask {
             task: id,
@@ -228,11 +312,11 @@ mod tests {
             at: fixtures::at(1),
         };
         change(&mut snapshot, report(TaskState::Running));
-        assert!(told.catch_up(NODE, &snapshot).is_none());
+        assert!(tell(&mut told, &snapshot).is_none());
         change(&mut snapshot, Change::Desire { task: id, state: TaskState::Shutdown, at: fixtures::at(2) });
-        assert_eq!(shapes(&told.catch_up(NODE, &snapshot).unwrap()), ["+t1", "-s7"]);
+        assert_eq!(shapes(&tell(&mut told, &snapshot).unwrap()), ["+t1", "-s7"]);
         change(&mut snapshot, report(TaskState::Shutdown));
-        assert!(told.catch_up(NODE, &snapshot).is_none());
+        assert!(tell(&mut told, &snapshot).is_none());
     }
 
     #[test]
@@ -241,6 +325,37 @@ mod tests {
         let mut waiting = task(1, 1, &[]);
         waiting.status.state = TaskState::Pending;
         create(&mut snapshot, [waiting.into()]);
-        assert!(told.catch_up(NODE, &snapshot).unwrap().changes.is_empty());
+        assert!(tell(&mut told, &snapshot).unwrap().changes.is_empty());
+    }
+
+    #[test]
+    fn a_network_comes_with_its_table_before_the_task_and_then_one_entry_at_a_time() {
+        let (mut snapshot, mut told, mut tables) = (Snapshot::default(), Told::default(), Tables::default());
+        let mut catch_up = |snapshot: &Snapshot, told: &mut Told| {
+            tables.advance(&Arc::new(snapshot.clone()));
+            told.catch_up(NODE, snapshot, &tables).map(|message| shapes(&message))
+        };
+        let in_network = |number: u128, node: u128| {
+            let mut task = task(number, node, &[]);
+            task.networks = vec![shoal_types::cluster::task::TaskAttachment {
+                network: NetworkId::new("net1"),
+                addresses: vec![format!("10.0.1.{}/24", number + 9).parse().unwrap()],
+                aliases: Vec::new(),
+                driver_options: BTreeMap::new(),
+            }];
+            task
+        };
+        let nodes = [fixtures::node(1).into(), fixtures::node(2).into()];
+        create(&mut snapshot, nodes.into_iter().chain([fixtures::network("net1", "one", 1).into()]));
+        create(&mut snapshot, [in_network(2, 2).into()]);
+        assert!(catch_up(&snapshot, &mut told).unwrap().is_empty(), "nothing of the node is in it");
+        create(&mut snapshot, [in_network(1, 1).into()]);
+        assert_eq!(catch_up(&snapshot, &mut told).unwrap(), ["+nnet1", "+p1", "+p2", "+t1"]);
+        create(&mut snapshot, [in_network(3, 2).into()]);
+        assert_eq!(catch_up(&snapshot, &mut told).unwrap(), ["+p3"]);
+        change(&mut snapshot, Change::Remove(crate::store::Key::Task(TaskId::from_u128(2))));
+        assert_eq!(catch_up(&snapshot, &mut told).unwrap(), ["-p2"]);
+        change(&mut snapshot, Change::Remove(crate::store::Key::Task(TaskId::from_u128(1))));
+        assert_eq!(catch_up(&snapshot, &mut told).unwrap(), ["-t1", "-nnet1"]);
     }
 }

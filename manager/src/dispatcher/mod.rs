@@ -20,11 +20,13 @@ use std::time::{Duration, Instant};
 
 use shoal_types::cluster::node::{NodeState, NodeStatus};
 use shoal_types::protocol::{LogOptions, ManagerPeer, SessionEvent, SessionId};
-use shoal_types::{NodeId, TaskId};
+use shoal_types::{NetworkId, NodeId, TaskId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::allocator::Allocator;
 use crate::clock::Clock;
+use crate::overlay::tables::Tables;
 use crate::store::{Change, Key, Snapshot, Store};
 use batch::Batch;
 use logs::LogBroker;
@@ -62,6 +64,8 @@ pub(crate) struct Dispatcher {
     batch: Batch,
     sessions: Mutex<Sessions>,
     logs: LogBroker,
+    /// Where addresses of attachments were looked for last.
+    attachments: Mutex<Allocator>,
 }
 
 impl std::fmt::Debug for Dispatcher {
@@ -77,6 +81,8 @@ struct Sessions {
     awaited: HashMap<NodeId, Instant>,
     /// When each node has opened sessions of late.
     registrations: HashMap<NodeId, Vec<Instant>>,
+    /// The tables of networks that span nodes.
+    tables: Tables,
     /// What the managers were when sessions were last told.
     managers: Vec<ManagerPeer>,
 }
@@ -95,6 +101,7 @@ impl Dispatcher {
             managers,
             sessions: Mutex::default(),
             logs: LogBroker::default(),
+            attachments: Mutex::default(),
         })
     }
 
@@ -206,8 +213,11 @@ impl Dispatcher {
             let concerned = concerned_nodes(&told, &now);
             let peers = self.managers.managers();
             let mut sessions = self.lock();
+            sessions.tables.advance(&now);
+            let networks = sessions.tables.take_changed();
             match concerned {
-                Some(nodes) => {
+                Some(mut nodes) => {
+                    nodes.extend(sessions.in_any(&networks));
                     for node in nodes {
                         sessions.tell(node, &now, &peers);
                     }
@@ -263,10 +273,16 @@ impl Dispatcher {
 }
 
 impl Sessions {
+    /// Nodes that were told of one of these networks.
+    fn in_any(&self, networks: &BTreeSet<NetworkId>) -> Vec<NodeId> {
+        let open = self.open.iter().filter(|(_, session)| session.knows_any(networks));
+        open.map(|(node, _)| *node).collect()
+    }
+
     /// Writes to one session; one that cannot follow is closed, and its node opens another.
     fn tell(&mut self, node: NodeId, snapshot: &Snapshot, peers: &[ManagerPeer]) {
         let Some(session) = self.open.get_mut(&node) else { return };
-        if session.tell(snapshot, peers).is_err() {
+        if session.tell(snapshot, &self.tables, peers).is_err() {
             tracing::info!(node.id = %node, "session is closed: the node is gone, too slow or removed");
             self.close(node);
         }
@@ -328,6 +344,10 @@ impl Sessions {
 
 /// The nodes whose sessions a change of the store concerns; `None` if that is all of them. Pure.
 fn concerned_nodes(before: &Snapshot, after: &Snapshot) -> Option<BTreeSet<NodeId>> {
+    // From the first published port to the last, every node is in the ingress network.
+    if before.has_ingress_ports() != after.has_ingress_ports() {
+        return None;
+    }
     let mut nodes = BTreeSet::new();
     for key in after.changed_since(before.index())? {
         match key {
@@ -337,6 +357,10 @@ fn concerned_nodes(before: &Snapshot, after: &Snapshot) -> Option<BTreeSet<NodeI
             Key::Node(id) | Key::Revocation(id) => {
                 nodes.insert(*id);
             }
+            Key::Attachment(id) => {
+                nodes.extend([before, after].into_iter().filter_map(|view| Some(view.attachment(*id)?.node)));
+            }
+            // What nodes are told of services stands in the tables of networks.
             Key::Service(_) => {}
             // Which tasks use them is written in the tasks; these change rarely enough to look at everybody.
             Key::Cluster | Key::Authority | Key::Network(_) | Key::Secret(_) | Key::Config(_) => return None,

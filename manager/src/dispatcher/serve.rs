@@ -2,6 +2,7 @@
 //!
 //! Start reading at [`Dispatcher::open_session`]. Who asks follows from the certificate, never from the message.
 
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -9,14 +10,19 @@ use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 use shoal_types::cluster::node::{NodeState, NodeStatus};
 use shoal_types::protocol::{
-    HeartbeatReply, LogReport, PROTOCOL_VERSION, SessionId, SessionRequest, StatusReport,
+    AttachReply, AttachRequest, DetachRequest, HeartbeatReply, LogReport, PROTOCOL_VERSION, SessionId,
+    SessionRequest, StatusReport,
 };
 use shoal_types::{ErrorKind, NodeId};
 use tokio::sync::mpsc;
 
 use super::{BEATS, Dispatcher, REGISTRATION_WINDOW, REGISTRATIONS, Session};
 use crate::error::ClusterError;
-use crate::store::Change;
+use crate::overlay::attachments::{attach, detach};
+use crate::store::{Change, Draft};
+
+/// How often a container is given another address before it is told that there is none.
+const ATTACH_ATTEMPTS: u32 = 8;
 
 /// A sign of life.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -72,7 +78,8 @@ impl Dispatcher {
         let (mut session, stream) = Session::open(node, self.period());
         let (snapshot, peers) = (self.store.snapshot(), self.managers.managers());
         let mut sessions = self.lock();
-        session.tell(&snapshot, &peers).map_err(|_| not_registered())?;
+        sessions.tables.advance(&snapshot);
+        session.tell(&snapshot, &sessions.tables, &peers).map_err(|_| not_registered())?;
         // What has changed in between is found by the next look at the store only if it comes after this.
         sessions.awaited.remove(&node);
         for subscription in self.logs.subscriptions_of(node) {
@@ -117,6 +124,44 @@ impl Dispatcher {
     pub(crate) async fn publish_logs(&self, node: NodeId, logs: LogsOfSession) -> Result<(), ClusterError> {
         self.beat(node, &logs.session)?;
         self.logs.publish(node, logs.report).await
+    }
+
+    /// Lets a container of a node join a network of the cluster.
+    pub(crate) async fn attach(
+        &self,
+        node: NodeId,
+        request: AttachRequest,
+    ) -> Result<AttachReply, ClusterError> {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let mut draft = Draft::new(&self.store.snapshot(), self.clock.now());
+            let reply = {
+                let mut allocator = self.attachments.lock().unwrap_or_else(PoisonError::into_inner);
+                attach(&mut draft, &mut allocator, node, &request)?
+            };
+            let changes = draft.into_changes();
+            if changes.is_empty() {
+                return Ok(reply);
+            }
+            match self.store.commit(changes).await {
+                Ok(_) => return Ok(reply),
+                // Somebody else was given the address, or has changed the same attachment, meanwhile.
+                Err(ClusterError::Conflict(_)) if attempts < ATTACH_ATTEMPTS => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Ends attachments of a node.
+    pub(crate) async fn detach(&self, node: NodeId, request: DetachRequest) -> Result<(), ClusterError> {
+        let mut draft = Draft::new(&self.store.snapshot(), self.clock.now());
+        detach(&mut draft, node, &request.attachments)?;
+        let changes = draft.into_changes();
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.store.commit(changes).await.map(|_| ())
     }
 
     /// Notes that a node leaves the cluster: it is down at once.

@@ -2,15 +2,17 @@
 //!
 //! Start reading at [`Session::tell`].
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use shoal_types::NodeId;
 use shoal_types::cluster::node::Node;
 use shoal_types::protocol::{ManagerPeer, SessionEvent, SessionId, SessionMessage};
+use shoal_types::{NetworkId, NodeId};
 use tokio::sync::mpsc;
 
 use super::assignments::Told;
+use crate::overlay::tables::Tables;
 use crate::rpc::lines::encode_line;
 use crate::store::Snapshot;
 
@@ -54,7 +56,12 @@ impl Session {
     }
 
     /// Says whatever has changed for the node since it was last told.
-    pub(super) fn tell(&mut self, snapshot: &Snapshot, peers: &[ManagerPeer]) -> Result<(), Broken> {
+    pub(super) fn tell(
+        &mut self,
+        snapshot: &Snapshot,
+        tables: &Tables,
+        peers: &[ManagerPeer],
+    ) -> Result<(), Broken> {
         if snapshot.index() < self.told_index {
             return Ok(());
         }
@@ -68,10 +75,15 @@ impl Session {
             self.send(&SessionEvent::Session(Box::new(message.clone())))?;
             self.last = Some(message);
         }
-        if let Some(assignments) = self.told.catch_up(self.node, snapshot) {
+        if let Some(assignments) = self.told.catch_up(self.node, snapshot, tables) {
             self.send(&SessionEvent::Assignments(assignments))?;
         }
         Ok(())
+    }
+
+    /// Whether the node was told of one of these networks.
+    pub(super) fn knows_any(&self, networks: &BTreeSet<NetworkId>) -> bool {
+        self.told.knows_any(networks)
     }
 
     /// Whether the node reads no more.

@@ -54,6 +54,10 @@ pub(crate) mod paths {
     pub(crate) const LOGS: &str = "/v1/dispatcher/logs";
     /// A node leaves.
     pub(crate) const GOODBYE: &str = "/v1/dispatcher/goodbye";
+    /// A plain container joins a network.
+    pub(crate) const ATTACH: &str = "/v1/dispatcher/attach";
+    /// Plain containers leave their networks.
+    pub(crate) const DETACH: &str = "/v1/dispatcher/detach";
 }
 
 /// A failure on its way between nodes.

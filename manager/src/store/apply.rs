@@ -12,7 +12,7 @@ use shoal_types::cluster::task_state::TaskState;
 use shoal_types::{NodeId, TaskId};
 
 use super::change::{Change, Conflict};
-use super::index::{addresses, ingress_ports, vnis};
+use super::index::{addresses, attachment_addresses, ingress_ports, node_addresses, vnis};
 use super::object::{Key, Object};
 use super::snapshot::Snapshot;
 
@@ -98,6 +98,7 @@ impl Snapshot {
             Object::Secret(object) => self.secrets.insert_mut(object.id, object),
             Object::Config(object) => self.configs.insert_mut(object.id, object),
             Object::Revocation(object) => self.revocations.insert_mut(object.node, object),
+            Object::Attachment(object) => self.attachments.insert_mut(object.id, object),
         }
     }
 
@@ -114,6 +115,7 @@ impl Snapshot {
             Key::Secret(id) => drop(self.secrets.remove_mut(id)),
             Key::Config(id) => drop(self.configs.remove_mut(id)),
             Key::Revocation(id) => drop(self.revocations.remove_mut(id)),
+            Key::Attachment(id) => drop(self.attachments.remove_mut(id)),
         }
     }
 
@@ -154,9 +156,14 @@ impl Snapshot {
                     false => Ok(()),
                 }
             }),
+            Object::Node(node) => {
+                node_addresses(node).try_for_each(|address| self.check_address(&address, &key))
+            }
+            Object::Attachment(attachment) => {
+                attachment_addresses(attachment).try_for_each(|address| self.check_address(&address, &key))
+            }
             Object::Cluster(_)
             | Object::Authority(_)
-            | Object::Node(_)
             | Object::Secret(_)
             | Object::Config(_)
             | Object::Revocation(_) => Ok(()),

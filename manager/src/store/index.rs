@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rpds::{RedBlackTreeMapSync as Map, RedBlackTreeSetSync as Set};
 use shoal_types::cluster::network::ClusterNetwork;
 use shoal_types::cluster::node::Node;
+use shoal_types::cluster::overlay::Attachment;
 use shoal_types::cluster::service::{PublishMode, Service};
 use shoal_types::cluster::task::{Task, TaskPlace};
 use shoal_types::cluster::task_state::TaskState;
@@ -29,6 +30,8 @@ pub(super) struct Indexes {
     pub(super) places: Set<(ServiceId, TaskPlace, TaskId)>,
     /// Tasks of a node.
     pub(super) by_node: Set<(NodeId, TaskId)>,
+    /// Attachments of a node.
+    pub(super) attached: Set<(NodeId, TaskId)>,
     /// Tasks that wait for the allocator, by service.
     pub(super) unallocated: Set<(ServiceId, TaskId)>,
     /// Tasks that wait for the scheduler, by version of a service's spec.
@@ -58,6 +61,9 @@ impl Indexes {
                 if let Some(hostname) = hostname(node) {
                     self.hostnames.insert_mut((hostname, node.id));
                 }
+                for address in node_addresses(node) {
+                    self.addresses.insert_mut(address, Key::Node(node.id));
+                }
             }
             Object::Service(service) => self.add_service(service),
             Object::Task(task) => self.add_task(task),
@@ -68,6 +74,12 @@ impl Indexes {
                 }
                 for vni in vnis(network) {
                     self.vnis.insert_mut(vni, network.id.clone());
+                }
+            }
+            Object::Attachment(attachment) => {
+                self.attached.insert_mut((attachment.node, attachment.id));
+                for address in attachment_addresses(attachment) {
+                    self.addresses.insert_mut(address, Key::Attachment(attachment.id));
                 }
             }
             Object::Cluster(_)
@@ -88,6 +100,9 @@ impl Indexes {
                 if let Some(hostname) = hostname(node) {
                     self.hostnames.remove_mut(&(hostname, node.id));
                 }
+                for address in node_addresses(node) {
+                    self.addresses.remove_mut(&address);
+                }
             }
             Object::Service(service) => self.remove_service(service),
             Object::Task(task) => self.remove_task(task),
@@ -97,6 +112,12 @@ impl Indexes {
                 }
                 for vni in vnis(network) {
                     self.vnis.remove_mut(&vni);
+                }
+            }
+            Object::Attachment(attachment) => {
+                self.attached.remove_mut(&(attachment.node, attachment.id));
+                for address in attachment_addresses(attachment) {
+                    self.addresses.remove_mut(&address);
                 }
             }
             Object::Cluster(_)
@@ -243,4 +264,18 @@ pub(super) fn addresses(task: &Task) -> impl Iterator<Item = (NetworkId, IpAddr)
     task.networks.iter().filter(move |_| !never_ran && !task.status.state.is_terminal()).flat_map(
         |attachment| attachment.addresses.iter().map(|address| (attachment.network.clone(), address.addr())),
     )
+}
+
+/// Addresses that a node itself holds.
+pub(super) fn node_addresses(node: &Node) -> impl Iterator<Item = (NetworkId, IpAddr)> + '_ {
+    node.attachments.iter().flat_map(|attachment| {
+        attachment.addresses.iter().map(|address| (attachment.network.clone(), address.addr()))
+    })
+}
+
+/// Addresses that a plain container holds.
+pub(super) fn attachment_addresses(
+    attachment: &Attachment,
+) -> impl Iterator<Item = (NetworkId, IpAddr)> + '_ {
+    attachment.addresses.iter().map(|address| (attachment.network.clone(), address.addr()))
 }

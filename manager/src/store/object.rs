@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use shoal_types::cluster::Meta;
 use shoal_types::cluster::network::ClusterNetwork;
 use shoal_types::cluster::node::Node;
+use shoal_types::cluster::overlay::Attachment;
 use shoal_types::cluster::secret::{Config, Secret};
 use shoal_types::cluster::service::Service;
 use shoal_types::cluster::settings::{Cluster, JoinTokens};
@@ -39,6 +40,8 @@ pub enum Object {
     Config(Arc<Config>),
     /// A certificate that is no longer accepted.
     Revocation(Arc<Revocation>),
+    /// A plain container in a network of the cluster.
+    Attachment(Arc<Attachment>),
 }
 
 /// The kinds of [`Object`].
@@ -63,6 +66,8 @@ pub enum ObjectKind {
     Config,
     /// [`Object::Revocation`].
     Revocation,
+    /// [`Object::Attachment`].
+    Attachment,
 }
 
 /// What names an object: its kind and id. Shown as `task/0a1b…`, which is also a fit name for a record on disk.
@@ -87,6 +92,8 @@ pub enum Key {
     Config(ConfigId),
     /// The revocation of a node's certificates.
     Revocation(NodeId),
+    /// An attachment.
+    Attachment(TaskId),
 }
 
 /// The cluster's authority and what lets machines join. It never leaves the managers.
@@ -155,6 +162,7 @@ impl Object {
             Self::Secret(secret) => Key::Secret(secret.id),
             Self::Config(config) => Key::Config(config.id),
             Self::Revocation(revocation) => Key::Revocation(revocation.node),
+            Self::Attachment(attachment) => Key::Attachment(attachment.id),
         }
     }
 
@@ -175,6 +183,7 @@ impl Object {
             Self::Secret(object) => &object.meta,
             Self::Config(object) => &object.meta,
             Self::Revocation(object) => &object.meta,
+            Self::Attachment(object) => &object.meta,
         }
     }
 
@@ -190,6 +199,7 @@ impl Object {
             Self::Secret(object) => &mut Arc::make_mut(object).meta,
             Self::Config(object) => &mut Arc::make_mut(object).meta,
             Self::Revocation(object) => &mut Arc::make_mut(object).meta,
+            Self::Attachment(object) => &mut Arc::make_mut(object).meta,
         }
     }
 
@@ -200,9 +210,12 @@ impl Object {
             Self::Network(network) => Some(&network.spec.name),
             Self::Secret(secret) => Some(&secret.spec.name),
             Self::Config(config) => Some(&config.spec.name),
-            Self::Cluster(_) | Self::Authority(_) | Self::Node(_) | Self::Task(_) | Self::Revocation(_) => {
-                None
-            }
+            Self::Cluster(_)
+            | Self::Authority(_)
+            | Self::Node(_)
+            | Self::Task(_)
+            | Self::Revocation(_)
+            | Self::Attachment(_) => None,
         }
     }
 }
@@ -217,7 +230,7 @@ macro_rules! object_from {
         }
     )*};
 }
-object_from!(Cluster, Authority, Node, Service, Task, ClusterNetwork, Secret, Config, Revocation);
+object_from!(Cluster, Authority, Node, Service, Task, ClusterNetwork, Secret, Config, Revocation, Attachment);
 
 /// Makes an [`Object`] of what it wraps, shared.
 macro_rules! object_from_shared {
@@ -231,7 +244,7 @@ macro_rules! object_from_shared {
 }
 object_from_shared!(
     Cluster: Cluster, Authority: Authority, Node: Node, Service: Service, Task: Task, Network: ClusterNetwork,
-    Secret: Secret, Config: Config, Revocation: Revocation
+    Secret: Secret, Config: Config, Revocation: Revocation, Attachment: Attachment
 );
 
 impl Key {
@@ -247,6 +260,7 @@ impl Key {
             Self::Secret(_) => ObjectKind::Secret,
             Self::Config(_) => ObjectKind::Config,
             Self::Revocation(_) => ObjectKind::Revocation,
+            Self::Attachment(_) => ObjectKind::Attachment,
         }
     }
 }
@@ -258,7 +272,7 @@ impl fmt::Display for Key {
             Self::Cluster | Self::Authority => write!(f, "{kind}"),
             Self::Node(id) | Self::Revocation(id) => write!(f, "{kind}/{id}"),
             Self::Service(id) => write!(f, "{kind}/{id}"),
-            Self::Task(id) => write!(f, "{kind}/{id}"),
+            Self::Task(id) | Self::Attachment(id) => write!(f, "{kind}/{id}"),
             Self::Network(id) => write!(f, "{kind}/{id}"),
             Self::Secret(id) => write!(f, "{kind}/{id}"),
             Self::Config(id) => write!(f, "{kind}/{id}"),
@@ -279,6 +293,7 @@ impl fmt::Display for ObjectKind {
             Self::Secret => "secret",
             Self::Config => "config",
             Self::Revocation => "revocation",
+            Self::Attachment => "attachment",
         })
     }
 }

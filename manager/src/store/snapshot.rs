@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rpds::RedBlackTreeMapSync as Map;
 use shoal_types::cluster::network::ClusterNetwork;
 use shoal_types::cluster::node::Node;
+use shoal_types::cluster::overlay::Attachment;
 use shoal_types::cluster::secret::{Config, Secret};
 use shoal_types::cluster::service::Service;
 use shoal_types::cluster::settings::Cluster;
@@ -33,6 +34,7 @@ pub struct Snapshot {
     pub(super) secrets: Map<SecretId, Arc<Secret>>,
     pub(super) configs: Map<ConfigId, Arc<Config>>,
     pub(super) revocations: Map<NodeId, Arc<Revocation>>,
+    pub(super) attachments: Map<TaskId, Arc<Attachment>>,
     pub(super) indexes: Indexes,
     /// What the last changes concerned, by index.
     pub(super) recent: Map<u64, Arc<[Key]>>,
@@ -68,6 +70,7 @@ impl Snapshot {
             .chain(self.services.values().cloned().map(Object::Service))
             .chain(self.tasks.values().cloned().map(Object::Task))
             .chain(self.revocations.values().cloned().map(Object::Revocation))
+            .chain(self.attachments.values().cloned().map(Object::Attachment))
     }
 
     /// The object of that name.
@@ -82,6 +85,7 @@ impl Snapshot {
             Key::Secret(id) => self.secrets.get(id).cloned().map(Object::Secret),
             Key::Config(id) => self.configs.get(id).cloned().map(Object::Config),
             Key::Revocation(id) => self.revocations.get(id).cloned().map(Object::Revocation),
+            Key::Attachment(id) => self.attachments.get(id).cloned().map(Object::Attachment),
         }
     }
 
@@ -230,6 +234,25 @@ impl Snapshot {
         self.indexes.disposable.iter().filter_map(|id| self.tasks.get(id))
     }
 
+    /// A plain container in a network of the cluster.
+    pub fn attachment(&self, id: TaskId) -> Option<&Arc<Attachment>> {
+        self.attachments.get(&id)
+    }
+
+    /// Plain containers of a node that are in networks of the cluster.
+    pub fn attachments_on(&self, node: NodeId) -> impl Iterator<Item = &Arc<Attachment>> {
+        self.indexes
+            .attached
+            .range((node, TaskId::from_u128(0))..)
+            .take_while(move |(owner, _)| *owner == node)
+            .filter_map(|(_, id)| self.attachments.get(id))
+    }
+
+    /// Whether any service publishes a port on every node.
+    pub fn has_ingress_ports(&self) -> bool {
+        !self.indexes.ports.is_empty()
+    }
+
     /// A network.
     pub fn network(&self, id: &NetworkId) -> Option<&Arc<ClusterNetwork>> {
         self.networks.get(id)
@@ -245,7 +268,7 @@ impl Snapshot {
         !self.indexes.addresses.contains_key(&(network.clone(), address))
     }
 
-    /// Who has addresses of a network: the network itself its gateways, services, tasks.
+    /// Who has addresses of a network: the network itself its gateways, services, tasks, attachments, nodes.
     pub fn addresses_of(&self, network: &NetworkId) -> impl Iterator<Item = (IpAddr, &Key)> {
         let network = network.clone();
         let start = (network.clone(), IpAddr::from([0, 0, 0, 0]));

@@ -133,8 +133,11 @@ fn depend(dependencies: &mut Dependencies, change: AssignmentChange) {
         AssignmentChange::RemoveNetwork(id) => {
             dependencies.networks.remove(&id);
         }
-        // Tasks are the caller's.
-        AssignmentChange::Update(Assignment::Task(_)) | AssignmentChange::RemoveTask(_) => {}
+        // Tasks are the caller's, and networks that span nodes cannot be made yet: their tasks are refused.
+        AssignmentChange::Update(Assignment::Task(_) | Assignment::Overlay(_) | Assignment::Entry(..))
+        | AssignmentChange::RemoveTask(_)
+        | AssignmentChange::RemoveOverlay(_)
+        | AssignmentChange::RemoveEntry(..) => {}
     }
 }
 

@@ -48,6 +48,7 @@ impl Describer {
             plugins: plugins.collect(),
             // The holder of the certificate adds it on the way to the managers.
             tls: TlsInfo::default(),
+            data_path: None,
         }
     }
 }

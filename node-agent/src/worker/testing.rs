@@ -82,6 +82,7 @@ pub(super) fn a_session_message() -> SessionMessage {
             description: None,
             status,
             manager: None,
+            attachments: Vec::new(),
         },
         role: NodeRole::Worker,
         managers: Vec::new(),

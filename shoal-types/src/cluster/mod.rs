@@ -5,6 +5,7 @@
 
 pub mod network;
 pub mod node;
+pub mod overlay;
 pub mod secret;
 pub mod service;
 pub mod settings;

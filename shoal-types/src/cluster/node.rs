@@ -3,13 +3,14 @@
 //! Start reading at [`Node`].
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Meta;
 use super::service::GenericResource;
+use super::task::TaskAttachment;
 use crate::ids::NodeId;
 use crate::platform::Platform;
 
@@ -30,6 +31,17 @@ pub struct Node {
     pub role: NodeRole,
     /// Its part in the managers' group; `None` of a worker.
     pub manager: Option<ManagerStatus>,
+    /// Addresses of the node itself: in the ingress network, once a service publishes ports there.
+    #[serde(default)]
+    pub attachments: Vec<TaskAttachment>,
+}
+
+impl Node {
+    /// Address of its end of the tunnels between nodes; `None` before it was first seen.
+    pub fn vtep(&self) -> Option<IpAddr> {
+        let described = self.description.as_ref().and_then(|description| description.data_path);
+        described.or_else(|| self.status.address.parse().ok())
+    }
 }
 
 /// What the administrator wants of a node.
@@ -90,6 +102,9 @@ pub struct NodeDescription {
     /// Whom it trusts and who has issued its certificate: shows how far an exchange of the authority has come.
     #[serde(default)]
     pub tls: TlsInfo,
+    /// Address of its end of the tunnels between nodes, if it is another than the one at which the node is known.
+    #[serde(default)]
+    pub data_path: Option<IpAddr>,
 }
 
 /// Whom a node trusts, and who has issued its certificate.

@@ -1,0 +1,232 @@
+//! One entry of a network's table, from what the store says. Pure.
+//!
+//! Start reading at [`entry`], then [`touched`], which tells what a change of the store may have changed in tables. An entry depends
+//! on nothing but the objects that its key and network name, so both stay in step by looking at the same few objects.
+
+use std::collections::BTreeSet;
+
+use shoal_types::cluster::network::ClusterNetwork;
+use shoal_types::cluster::node::Node;
+use shoal_types::cluster::overlay::{
+    AFFINITY_LABEL, Affinity, ClientSource, EntryKey, INGRESS_CLIENT_LABEL, OVERLAY_DRIVER, OverlayEntry,
+    OverlayNetwork, OverlayPeer, OverlayService, PeerState,
+};
+use shoal_types::cluster::service::{PublishMode, ResolutionMode, Service};
+use shoal_types::cluster::task::Task;
+use shoal_types::cluster::task_state::TaskState;
+use shoal_types::network::{Network, PoolSpec};
+use shoal_types::{NetworkId, NodeId, TaskId};
+
+use crate::store::{Key, Snapshot};
+
+/// A network as a node is told of it; `None` if it spans no nodes, or has nothing yet.
+pub(crate) fn network(view: &Snapshot, network: &ClusterNetwork, node: NodeId) -> Option<OverlayNetwork> {
+    if network.spec.driver != OVERLAY_DRIVER {
+        return None;
+    }
+    let pools = network.allocation.as_ref()?.pools.clone();
+    let mut spec = network.spec.clone();
+    spec.ipam.pools = pools
+        .iter()
+        .map(|pool| PoolSpec {
+            subnet: Some(pool.subnet),
+            range: pool.range,
+            gateway: Some(pool.gateway),
+            auxiliary: Default::default(),
+        })
+        .collect();
+    let own = view.node(node).into_iter().flat_map(|node| &node.attachments);
+    let own = own.filter(|attachment| attachment.network == network.id);
+    Some(OverlayNetwork {
+        network: Network { id: network.id.clone(), spec, created: network.meta.created },
+        pools,
+        port: view.cluster().map_or(0, |cluster| cluster.data_path_port),
+        node_addresses: own.flat_map(|attachment| attachment.addresses.clone()).collect(),
+    })
+}
+
+/// The networks of which a node must know: those of its tasks until nothing of them runs, of its attached containers, and
+/// ingress if the node has an address there.
+pub(crate) fn networks_of(view: &Snapshot, node: NodeId) -> BTreeSet<NetworkId> {
+    let tasks = view.tasks_on(node).filter(|task| runs_or_will(task)).flat_map(|task| &task.networks);
+    let mut networks: BTreeSet<NetworkId> = tasks.map(|attachment| &attachment.network).cloned().collect();
+    networks.extend(view.attachments_on(node).map(|attachment| attachment.network.clone()));
+    if view.has_ingress_ports() {
+        let own = view.node(node).into_iter().flat_map(|node| &node.attachments);
+        networks.extend(own.map(|attachment| attachment.network.clone()));
+    }
+    networks.retain(|id| view.network(id).is_some_and(|network| network.spec.driver == OVERLAY_DRIVER));
+    networks
+}
+
+fn runs_or_will(task: &Task) -> bool {
+    task.status.state >= TaskState::Assigned && !task.status.state.is_terminal()
+}
+
+/// The entry of that key in a network, as the store is.
+pub(crate) fn entry(view: &Snapshot, network: &NetworkId, key: EntryKey) -> Option<OverlayEntry> {
+    match key {
+        EntryKey::Task(id) => {
+            let of_task = || peer_of_task(view, network, view.task(id)?);
+            of_task().or_else(|| peer_of_attachment(view, network, id)).map(OverlayEntry::Peer)
+        }
+        EntryKey::Node(id) => peer_of_node(network, view.node(id)?).map(OverlayEntry::Peer),
+        EntryKey::Service(id) => {
+            service_in(view.network(network)?, view.service(id)?).map(OverlayEntry::Service)
+        }
+    }
+}
+
+/// The keys that may have an entry in a network.
+pub(crate) fn keys_in(view: &Snapshot, network: &NetworkId) -> BTreeSet<EntryKey> {
+    let mut keys = BTreeSet::new();
+    for (_, owner) in view.addresses_of(network) {
+        match owner {
+            Key::Task(id) => {
+                keys.insert(EntryKey::Task(*id));
+                keys.extend(view.task(*id).map(|task| EntryKey::Service(task.service)));
+            }
+            Key::Attachment(id) => drop(keys.insert(EntryKey::Task(*id))),
+            Key::Service(id) => drop(keys.insert(EntryKey::Service(*id))),
+            Key::Node(id) => drop(keys.insert(EntryKey::Node(*id))),
+            _ => {}
+        }
+    }
+    keys
+}
+
+/// The entries that a change of `key` from one view to the other may have changed.
+pub(crate) fn touched(before: &Snapshot, after: &Snapshot, key: &Key) -> Vec<(NetworkId, EntryKey)> {
+    let both = [before, after];
+    match key {
+        Key::Task(id) => {
+            both.iter().filter_map(|view| view.task(*id)).flat_map(|task| of_task(task)).collect()
+        }
+        Key::Attachment(id) => {
+            let attachments = both.iter().filter_map(|view| view.attachment(*id));
+            attachments.map(|attachment| (attachment.network.clone(), EntryKey::Task(*id))).collect()
+        }
+        Key::Service(id) => {
+            let services = both.iter().filter_map(|view| view.service(*id));
+            let networks = services.flat_map(|service| networks_of_service(service));
+            networks.map(|network| (network, EntryKey::Service(*id))).collect()
+        }
+        Key::Node(id) => of_node(before, after, *id),
+        _ => Vec::new(),
+    }
+}
+
+fn of_task(task: &Task) -> Vec<(NetworkId, EntryKey)> {
+    let both = |network: &NetworkId| {
+        [EntryKey::Task(task.id), EntryKey::Service(task.service)].map(|key| (network.clone(), key))
+    };
+    task.networks.iter().flat_map(|attachment| both(&attachment.network)).collect()
+}
+
+fn networks_of_service(service: &Service) -> BTreeSet<NetworkId> {
+    let given = service.endpoint.virtual_ips.iter().map(|(network, _)| network.clone());
+    given
+        .chain(service.spec.template.networks.iter().map(|wish| NetworkId::new(wish.target.as_str())))
+        .collect()
+}
+
+fn of_node(before: &Snapshot, after: &Snapshot, id: NodeId) -> Vec<(NetworkId, EntryKey)> {
+    let (was, is) = (before.node(id), after.node(id));
+    let own = [was, is].into_iter().flatten().flat_map(|node| &node.attachments);
+    let mut touched: Vec<_> =
+        own.map(|attachment| (attachment.network.clone(), EntryKey::Node(id))).collect();
+    if was.and_then(|node| node.vtep()) != is.and_then(|node| node.vtep()) {
+        touched.extend(after.tasks_on(id).flat_map(|task| of_task(task)));
+        let attachments = after.attachments_on(id);
+        touched.extend(attachments.map(|other| (other.network.clone(), EntryKey::Task(other.id))));
+    }
+    touched
+}
+
+fn peer_of_task(view: &Snapshot, network: &NetworkId, task: &Task) -> Option<OverlayPeer> {
+    let attachment = task.networks.iter().find(|attachment| attachment.network == *network)?;
+    let node = task.node.filter(|_| runs_or_will(task))?;
+    let container = task.status.container.map(|container| container.id);
+    let state = match task.status.state {
+        _ if task.desired > TaskState::Complete => PeerState::Draining,
+        TaskState::Running => PeerState::Serving,
+        _ => PeerState::Starting,
+    };
+    Some(OverlayPeer {
+        key: EntryKey::Task(task.id),
+        addresses: some(&attachment.addresses)?,
+        vtep: view.node(node)?.vtep()?,
+        node,
+        name: task.name(),
+        aliases: container.iter().map(|container| container.short()).collect(),
+        service: Some(task.service),
+        container,
+        state,
+    })
+}
+
+fn peer_of_attachment(view: &Snapshot, network: &NetworkId, id: TaskId) -> Option<OverlayPeer> {
+    let attachment = view.attachment(id).filter(|attachment| attachment.network == *network)?;
+    Some(OverlayPeer {
+        key: EntryKey::Task(id),
+        addresses: some(&attachment.addresses)?,
+        vtep: view.node(attachment.node)?.vtep()?,
+        node: attachment.node,
+        name: attachment.name.clone(),
+        aliases: attachment.aliases.clone(),
+        service: None,
+        container: Some(attachment.container),
+        state: PeerState::Serving,
+    })
+}
+
+fn peer_of_node(network: &NetworkId, node: &Node) -> Option<OverlayPeer> {
+    let attachment = node.attachments.iter().find(|attachment| attachment.network == *network)?;
+    Some(OverlayPeer {
+        key: EntryKey::Node(node.id),
+        addresses: some(&attachment.addresses)?,
+        vtep: node.vtep()?,
+        node: node.id,
+        name: String::new(),
+        aliases: Vec::new(),
+        service: None,
+        container: None,
+        state: PeerState::Serving,
+    })
+}
+
+fn service_in(network: &ClusterNetwork, service: &Service) -> Option<OverlayService> {
+    let vip = service.endpoint.virtual_ips.iter().find(|(id, _)| *id == network.id).map(|(_, vip)| *vip);
+    let wish = service.spec.template.networks.iter().find(|wish| wish.target == network.id.as_str());
+    let is_dnsrr = service.spec.endpoint.resolution == ResolutionMode::Dnsrr;
+    if vip.is_none() && !(is_dnsrr && wish.is_some()) {
+        return None;
+    }
+    let published = service.endpoint.ports.iter().filter(|port| port.mode == PublishMode::Ingress);
+    Some(OverlayService {
+        id: service.id,
+        name: service.spec.name.clone(),
+        aliases: wish.map(|wish| wish.aliases.clone()).unwrap_or_default(),
+        vip,
+        affinity: affinity(service),
+        ports: published.filter(|_| network.spec.ingress).cloned().collect(),
+        client: match service.spec.labels.get(INGRESS_CLIENT_LABEL).map(String::as_str) {
+            Some("node") => ClientSource::Node,
+            _ => ClientSource::Kept,
+        },
+    })
+}
+
+fn affinity(service: &Service) -> Affinity {
+    match service.spec.labels.get(AFFINITY_LABEL).map(String::as_str) {
+        Some("client") => Affinity::ClientAddress,
+        _ => Affinity::None,
+    }
+}
+
+fn some(addresses: &[ipnet::IpNet]) -> Option<Vec<ipnet::IpNet>> {
+    (!addresses.is_empty()).then(|| addresses.to_vec())
+}
+
+#[cfg(test)]
+mod tests;
