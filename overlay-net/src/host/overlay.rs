@@ -8,6 +8,7 @@ use shoal_types::{NetworkId, SandboxId};
 
 use super::{Host, RestoreReport};
 use crate::error::{NetError, Result};
+use crate::netd::protocol::{Change, NetworkNames};
 use crate::overlay::segment;
 use crate::overlay::spec::{
     IngressPort, IngressSpec, NameChange, NameEntry, OverlaySpec, OverlayTables, Repaired, ServiceChange,
@@ -47,7 +48,13 @@ impl Host {
     ///
     /// Interfaces of containers that are still in it vanish.
     pub fn remove_overlay(&self, network: &NetworkId) -> Vec<NetError> {
-        self.shared.overlays.remove(network)
+        let mut errors = self.shared.overlays.remove(network);
+        let mut named = self.shared.netd.named_networks();
+        if named.contains(network) {
+            named.retain(|other| other != network);
+            errors.extend(self.retain_names(named).err());
+        }
+        errors
     }
 
     /// The overlay networks that this node has, from whichever daemon.
@@ -59,6 +66,7 @@ impl Host {
     /// manager.
     pub fn retain_overlays(&self, networks: &[NetworkId]) -> RestoreReport {
         let mut report = RestoreReport::default();
+        report.errors.extend(self.retain_names(networks.to_vec()).err());
         let present = match self.overlays() {
             Ok(present) => present,
             Err(error) => {
@@ -112,17 +120,20 @@ impl Host {
     /// given with their endpoints are another matter and stay.
     ///
     /// `network_name` is what stands behind a dot after each name.
-    pub fn set_names(
-        &self,
-        _network: &NetworkId,
-        _network_name: &str,
-        _entries: Vec<NameEntry>,
-    ) -> Result<()> {
-        Err(SOON)
+    pub fn set_names(&self, network: &NetworkId, network_name: &str, entries: Vec<NameEntry>) -> Result<()> {
+        let names = NetworkNames { network: network.clone(), name: network_name.to_owned(), entries };
+        self.shared.netd.apply(vec![Change::Names(names)]).map(|_| ())
     }
 
     /// Changes single names of a network, which must have been given whole since the start of the daemon.
-    pub fn change_names(&self, _network: &NetworkId, _changes: Vec<NameChange>) -> Result<()> {
-        Err(SOON)
+    pub fn change_names(&self, network: &NetworkId, changes: Vec<NameChange>) -> Result<()> {
+        if !self.shared.netd.knows_names(network) {
+            return Err(NetError::TablesUnknown(network.to_string()));
+        }
+        self.shared.netd.apply(vec![Change::SomeNames(network.clone(), changes)]).map(|_| ())
+    }
+
+    fn retain_names(&self, networks: Vec<NetworkId>) -> Result<()> {
+        self.shared.netd.apply(vec![Change::RetainNames(networks)]).map(|_| ())
     }
 }

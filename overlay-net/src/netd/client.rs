@@ -12,12 +12,14 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use shoal_types::NetworkId;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::Notify;
 
 use super::protocol::{Change, HeldPort, Outcome, PortKey, Reply, Request, State, VERSION, exchange};
 use crate::error::{NetError, Result};
 use crate::host::SpawnNetd;
+use crate::overlay::spec::{NameChange, NameEntry};
 
 /// How long a fresh process may take until it listens.
 const START_LIMIT: Duration = Duration::from_secs(5);
@@ -82,6 +84,18 @@ impl Client {
             remember(&mut link.state, change, outcome);
         }
         Ok(outcomes)
+    }
+
+    /// Whether the cluster's names of a network are known.
+    pub(crate) fn knows_names(&self, network: &NetworkId) -> bool {
+        let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        link.state.cluster_names.iter().any(|names| names.network == *network)
+    }
+
+    /// The networks whose names by the cluster are known.
+    pub(crate) fn named_networks(&self) -> Vec<NetworkId> {
+        let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        link.state.cluster_names.iter().map(|names| names.network.clone()).collect()
     }
 
     /// Reconnects if the connection is gone, starting netd when needed.
@@ -221,7 +235,13 @@ fn is_void(state: &State, change: &Change) -> bool {
             !state.resolvers.iter().any(|resolver| resolver.sandbox == *sandbox)
         }
         Change::RemoveRecord(endpoint) => !state.records.iter().any(|record| record.endpoint == *endpoint),
-        Change::Hold(_) | Change::Resolver(_) | Change::Record(_) => false,
+        // Another daemon may have left names; without anything else to do netd is about to end with them.
+        Change::RetainNames(_) => *state == State::default(),
+        Change::Hold(_)
+        | Change::Resolver(_)
+        | Change::Record(_)
+        | Change::Names(_)
+        | Change::SomeNames(..) => false,
     }
 }
 
@@ -250,5 +270,29 @@ fn remember(state: &mut State, change: Change, outcome: &Outcome) {
             state.records.push(record);
         }
         (Change::RemoveRecord(endpoint), _) => state.records.retain(|other| other.endpoint != endpoint),
+        (Change::Names(names), _) => {
+            state.cluster_names.retain(|other| other.network != names.network);
+            state.cluster_names.push(names);
+        }
+        (Change::SomeNames(network, changes), _) => {
+            let known = state.cluster_names.iter_mut().find(|names| names.network == network);
+            if let Some(names) = known {
+                changes.into_iter().for_each(|change| change_names(&mut names.entries, change));
+            }
+        }
+        (Change::RetainNames(networks), _) => {
+            state.cluster_names.retain(|names| networks.contains(&names.network));
+        }
+    }
+}
+
+fn change_names(entries: &mut Vec<NameEntry>, change: NameChange) {
+    let owner = match &change {
+        NameChange::Set(entry) => &entry.owner,
+        NameChange::Remove(owner) => owner,
+    };
+    entries.retain(|entry| entry.owner != *owner);
+    if let NameChange::Set(entry) = change {
+        entries.push(entry);
     }
 }

@@ -11,10 +11,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use shoal_types::{EndpointId, NetworkId, SandboxId};
 
+use crate::overlay::spec::{NameChange, NameEntry};
 use crate::spec::{Forwarding, Protocol, Upstream};
 
 /// Raised when a message changes its meaning; a daemon replaces a netd of another version.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// Far above the state of a full node; a length beyond it is not a message.
 pub(crate) const MESSAGE_LIMIT: usize = 16 << 20;
 
@@ -53,6 +54,8 @@ pub(crate) struct State {
     pub(crate) holds: Vec<HeldPort>,
     pub(crate) resolvers: Vec<Resolver>,
     pub(crate) records: Vec<Record>,
+    /// Of networks that are not listed, netd keeps what it has: a daemon that was just started does not know yet.
+    pub(crate) cluster_names: Vec<NetworkNames>,
 }
 
 /// One change of the state.
@@ -70,6 +73,12 @@ pub(crate) enum Change {
     Record(Record),
     /// Forget an endpoint.
     RemoveRecord(EndpointId),
+    /// Set all names that the cluster gives a network.
+    Names(NetworkNames),
+    /// Change some of them.
+    SomeNames(NetworkId, Vec<NameChange>),
+    /// Forget the names that the cluster gave, of every network but these.
+    RetainNames(Vec<NetworkId>),
 }
 
 /// What became of one change.
@@ -141,6 +150,15 @@ pub(crate) struct Record {
     /// The first one answers reverse look-ups.
     pub(crate) names: Vec<String>,
     pub(crate) addresses: Vec<IpAddr>,
+}
+
+/// The names that the cluster gives a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NetworkNames {
+    pub(crate) network: NetworkId,
+    /// What stands behind the dot.
+    pub(crate) name: String,
+    pub(crate) entries: Vec<NameEntry>,
 }
 
 /// Encodes a message with its length.

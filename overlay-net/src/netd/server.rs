@@ -126,6 +126,16 @@ impl Netd {
             Change::RemoveResolver(sandbox) => drop(self.servers.borrow_mut().remove(&sandbox)),
             Change::Record(record) => self.zones.borrow_mut().set(record),
             Change::RemoveRecord(endpoint) => self.zones.borrow_mut().remove(&endpoint),
+            Change::Names(names) => self.zones.borrow_mut().set_network(names),
+            Change::SomeNames(network, changes) => {
+                self.zones.borrow_mut().change_network(&network, changes);
+            }
+            Change::RetainNames(networks) => {
+                let mut zones = self.zones.borrow_mut();
+                for network in zones.cluster_networks().iter().filter(|known| !networks.contains(known)) {
+                    zones.remove_network(network);
+                }
+            }
         }
         Outcome::Done
     }
@@ -141,11 +151,8 @@ impl Netd {
                     zones.remove(&endpoint);
                 }
             }
-            for record in state.records {
-                if !zones.has(&record) {
-                    zones.set(record);
-                }
-            }
+            state.records.into_iter().for_each(|record| zones.set(record));
+            state.cluster_names.into_iter().for_each(|names| zones.set_network(names));
         }
         for resolver in state.resolvers {
             let sandbox = resolver.sandbox;
@@ -169,7 +176,8 @@ impl Netd {
     }
 
     fn is_idle(&self) -> bool {
-        self.holds.borrow().is_empty() && self.servers.borrow().is_empty() && self.zones.borrow().is_empty()
+        // Names alone are no work: nobody asks for them, and a daemon that comes back tells them again.
+        self.holds.borrow().is_empty() && self.servers.borrow().is_empty()
     }
 }
 

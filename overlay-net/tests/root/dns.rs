@@ -10,7 +10,10 @@ use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode}
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use overlay_net::netns::Netns;
-use overlay_net::{Forwarding, NetworkSpec, Reach, ResolverSpec, Upstream, UpstreamScope};
+use overlay_net::{
+    Desired, Forwarding, NameChange, NameEntry, NetError, NetworkSpec, Reach, ResolverSpec, Upstream,
+    UpstreamScope,
+};
 
 use super::packets::Place;
 use super::world::{Container, World, embedded, endpoint, in_world, ip, named};
@@ -315,5 +318,74 @@ fn many_questions_are_answered_quickly() {
             println!("dns with {in_flight} in flight: {rate:.0} queries/s");
             assert!(rate > 500.0, "{rate}");
         }
+    });
+}
+
+fn entry(owner: &str, names: &[&str], addresses: &[&str]) -> NameEntry {
+    NameEntry {
+        owner: owner.to_owned(),
+        names: names.iter().map(|&name| name.to_owned()).collect(),
+        addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+    }
+}
+
+#[test]
+fn names_of_the_cluster_mix_and_unmix_by_their_owners() {
+    in_world(|world| {
+        let net = world.network("mesh", &["172.20.0.0/16"], |_| {});
+        let a = start(world, &net, "172.20.0.2/16", &["a"], ResolverSpec::default());
+        let entries = vec![
+            entry("one", &["web", "front"], &["172.20.1.1"]),
+            entry("two", &["api", "front"], &["172.20.1.2"]),
+            entry("task", &["web.1.x", "tasks.web"], &["172.20.0.7", "fd00::7"]),
+        ];
+        world.host.set_names(&net.id, "mesh", entries).unwrap();
+        assert_eq!(resolve(&a, "web"), "NoError 172.20.1.1");
+        assert_eq!(resolve(&a, "WEB.mesh"), "NoError 172.20.1.1");
+        assert_eq!(resolve(&a, "tasks.web"), "NoError 172.20.0.7");
+        let pointer = ask_udp(&a.netns(), &query("7.0.20.172.in-addr.arpa", RecordType::PTR));
+        assert_eq!(in_words(&pointer), "NoError web.1.x.mesh.");
+        let both = resolve(&a, "front");
+        assert!(both.contains("172.20.1.1") && both.contains("172.20.1.2"), "{both}");
+        let change = |changes| world.host.change_names(&net.id, changes).unwrap();
+        change(vec![NameChange::Remove("one".to_owned())]);
+        assert_eq!(resolve(&a, "front"), "NoError 172.20.1.2");
+        assert_eq!(resolve(&a, "web"), "ServFail");
+        change(vec![NameChange::Set(entry("two", &["api"], &["172.20.1.3"]))]);
+        assert_eq!(resolve(&a, "front"), "ServFail");
+        assert_eq!(resolve(&a, "api"), "NoError 172.20.1.3");
+        // The container's own name is another matter.
+        world.host.set_names(&net.id, "mesh", vec![entry("again", &["a"], &["172.20.0.2"])]).unwrap();
+        assert_eq!(resolve(&a, "a"), "NoError 172.20.0.2");
+        assert_eq!(resolve(&a, "api"), "ServFail");
+        change(vec![NameChange::Remove("again".to_owned())]);
+        assert_eq!(resolve(&a, "a"), "NoError 172.20.0.2");
+    });
+}
+
+#[test]
+fn names_of_the_cluster_outlive_the_daemon_until_it_is_told_others() {
+    in_world(|world| {
+        let net = world.network("mesh", &["172.20.0.0/16"], |_| {});
+        let a = start(world, &net, "172.20.0.2/16", &["a"], ResolverSpec::default());
+        world.host.set_names(&net.id, "mesh", vec![entry("one", &["web"], &["172.20.1.1"])]).unwrap();
+        let restarted = world.restarted();
+        let desired = Desired {
+            networks: vec![Arc::clone(&net)],
+            sandboxes: vec![(a.spec.clone(), a.sandbox.clone())],
+        };
+        let report = restarted.restore(&desired);
+        assert!(report.errors.is_empty(), "{report:?}");
+        assert_eq!(resolve(&a, "web"), "NoError 172.20.1.1");
+        let early = restarted.change_names(&net.id, vec![NameChange::Remove("one".to_owned())]);
+        assert!(matches!(early, Err(NetError::TablesUnknown(_))), "{early:?}");
+        restarted.set_names(&net.id, "mesh", vec![entry("two", &["api"], &["172.20.1.2"])]).unwrap();
+        assert_eq!(resolve(&a, "web"), "ServFail");
+        // A netd that died is told them again.
+        world.kill_netd();
+        restarted.repair_netd().unwrap();
+        assert_eq!(resolve(&a, "api"), "NoError 172.20.1.2");
+        assert!(restarted.retain_overlays(&[]).errors.is_empty());
+        assert_eq!(resolve(&a, "api"), "ServFail");
     });
 }
