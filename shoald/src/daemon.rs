@@ -116,7 +116,7 @@ async fn live(
     Ok(())
 }
 
-/// The API, and who is told of each request.
+/// The API, and who is told of each request and of the end of each connection, which has a clone of its own.
 #[derive(Clone)]
 struct Noticed {
     api: Api,
@@ -131,6 +131,13 @@ impl Service<Request<Incoming>> for Noticed {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.quiet.disturb();
         self.api.call(request)
+    }
+}
+
+impl Drop for Noticed {
+    fn drop(&mut self) {
+        // What a long answer took is free now, such as that of a pull.
+        self.quiet.disturb();
     }
 }
 

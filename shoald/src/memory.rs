@@ -1,7 +1,7 @@
-//! Memory that an idle daemon does not need: the code of what it has just done.
+//! Memory that an idle daemon does not need: the code of what it has just done, and the heap that this took and has freed.
 //!
-//! Start reading at [`Quiet::keep`]. The heap is not looked at: what was allocated has been freed.
-#![expect(unsafe_code, reason = "madvise(2) takes addresses")]
+//! Start reading at [`Quiet::keep`]. What is still allocated is not looked at.
+#![expect(unsafe_code, reason = "madvise(2) takes addresses, malloc_trim(3) is C")]
 
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -20,16 +20,17 @@ pub(crate) struct Quiet {
 }
 
 impl Quiet {
-    /// Somebody asks for something.
+    /// Somebody asks for something, or has got what was asked for.
     pub(crate) fn disturb(&self) {
         self.asked.notify_one();
     }
 
-    /// Lets go of code each time it has become quiet. Sleeps without a timer as long as it stays so. Never returns.
+    /// Lets go of memory each time it has become quiet. Sleeps without a timer as long as it stays so. Never returns.
     pub(crate) async fn keep(self) {
         loop {
             while tokio::time::timeout(QUIET, self.asked.notified()).await.is_ok() {}
             let_go_of_code();
+            let_go_of_heap();
             self.asked.notified().await;
         }
     }
@@ -49,6 +50,14 @@ fn let_go_of_code() {
             tracing::debug!(%error, "pages of the program stay mapped");
         }
     }
+}
+
+/// Gives freed memory back to the kernel. The C library keeps what other threads than the first have freed, and that is nearly
+/// everything here, until it is asked.
+fn let_go_of_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim(3) takes the allocator's own locks and touches nothing that is allocated.
+    let _released = unsafe { libc::malloc_trim(0) };
 }
 
 /// The addresses of a line of the table of mappings (proc_pid_maps(5)) if it maps this file and was never written to: its

@@ -246,6 +246,8 @@ impl Network {
     }
 
     fn detach(&self) -> Result<()> {
+        // A namespace that nobody holds takes the pair along at a time of the kernel's own, which may be before us.
+        let _inside = File::open("/proc/thread-self/ns/net")?;
         setns(&self.home, CloneFlags::CLONE_NEWNET)?;
         Netlink::open()?.delete(if_nametoindex("floorveth")?)
     }
