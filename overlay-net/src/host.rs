@@ -21,6 +21,7 @@ use crate::error::{NetError, Result};
 use crate::firewall::rules::network_elements;
 use crate::firewall::{Family, Firewall};
 use crate::forwarding;
+use crate::lb::Balancer;
 use crate::netd;
 use crate::netlink::{addr, link, route};
 use crate::netns;
@@ -104,6 +105,7 @@ struct Shared {
     ports: Mutex<Registry>,
     netd: netd::Client,
     overlays: Overlays,
+    balancer: Balancer,
 }
 
 /// The addresses of an interface of the node; `None` when there is no such interface. Blocks for a moment.
@@ -129,7 +131,9 @@ impl Host {
         let firewall = Firewall::new(config.firewall_v4, config.firewall_v6);
         let netd = netd::Client::new(config.netd_socket.clone(), Arc::clone(&config.spawn_netd));
         let overlays = Overlays::new(overlays);
-        Ok(Self { shared: Arc::new(Shared { config, firewall, ports: Mutex::default(), netd, overlays }) })
+        let balancer = Balancer::default();
+        let ports = Mutex::default();
+        Ok(Self { shared: Arc::new(Shared { config, firewall, ports, netd, overlays, balancer }) })
     }
 
     /// Brings the kernel, the firewall and netd to exactly `desired`, from whatever a crash or a reboot left.
@@ -202,6 +206,7 @@ impl Host {
     /// after the last process in it has ended.
     pub fn remove_sandbox(&self, sandbox: &Sandbox) -> Vec<NetError> {
         let mut errors = outside::disconnect(&self.shared, sandbox);
+        self.shared.balancer.forget(&sandbox.id);
         if let Some(path) = &sandbox.netns {
             errors.extend(sandbox::cut_off(&sandbox.endpoints).err());
             errors.extend(netns::remove(path).err());

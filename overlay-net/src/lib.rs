@@ -22,6 +22,7 @@ pub mod spec;
 
 mod endpoint;
 mod forwarding;
+mod lb;
 mod netlink;
 mod portmap;
 mod sandbox;

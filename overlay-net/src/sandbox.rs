@@ -14,10 +14,12 @@ use crate::driver::{self, Left, Prepared};
 use crate::endpoint::{assign_names, choose_gateway, configure, endpoint_sysctls, segment_routes};
 use crate::error::{NetError, Result};
 use crate::firewall::Family;
+use crate::lb;
 use crate::netlink::codec::Batch;
 use crate::netlink::{INET, INET6, Protocol, Socket, link, missing_is_fine, route};
 use crate::netns::Netns;
 use crate::overlay::Overlays;
+use crate::overlay::spec::OverlayRole;
 use crate::spec::{DriverSpec, Endpoint, MacAddr, Sandbox, SandboxSpec};
 use crate::sysctl;
 
@@ -234,6 +236,12 @@ fn join_all(
         let sysctls = endpoint_sysctls(spec, &endpoint.ifname)?;
         driver::join(host, prepared, endpoint, netns)?;
         configure(inside, endpoint, &sysctls, &segment_routes(spec))?;
+        if let DriverSpec::Overlay(overlay) = &spec.network.driver
+            && overlay.role == OverlayRole::Ingress
+        {
+            let index = driver::link_index(inside, &endpoint.ifname)?;
+            lb::install_return_path(inside, index, endpoint, overlay)?;
+        }
     }
     Ok(())
 }

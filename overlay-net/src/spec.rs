@@ -442,6 +442,9 @@ impl fmt::Display for IfName {
 pub struct MacAddr(pub [u8; 6]);
 
 impl MacAddr {
+    /// What stands before the IPv4 address in a hardware address that was made of one, as Docker has it.
+    pub(crate) const DERIVED_PREFIX: [u8; 2] = [0x02, 0x42];
+
     /// The address of an endpoint that requested none: `02:42` and the IPv4 address, or random without one.
     ///
     /// An address that is used again then has the hardware address that neighbours remember for it, and a new container
@@ -451,7 +454,8 @@ impl MacAddr {
             addresses.iter().find_map(|net| if let IpAddr::V4(v4) = net.addr() { Some(v4) } else { None });
         v4.map_or_else(Self::random, |address| {
             let [a, b, c, d] = address.octets();
-            Self([0x02, 0x42, a, b, c, d])
+            let [e, f] = Self::DERIVED_PREFIX;
+            Self([e, f, a, b, c, d])
         })
     }
 

@@ -8,7 +8,7 @@
 pub mod expr;
 pub mod rules;
 
-mod conntrack;
+pub(crate) mod conntrack;
 pub(crate) mod nft;
 
 use std::collections::BTreeSet;

@@ -16,8 +16,6 @@ use crate::overlay::spec::{
 };
 use crate::spec::Sandbox;
 
-const SOON: NetError = NetError::NotSupported("an overlay network");
-
 impl Host {
     /// Makes a network's namespace, tunnels and tables on this node exactly what is given, whatever was there before.
     ///
@@ -84,36 +82,47 @@ impl Host {
     /// Makes the virtual services that the processes of a sandbox can reach exactly these.
     ///
     /// Give it all services of all overlay networks that the sandbox is joined to. Established connections go on.
-    pub fn set_services(&self, _sandbox: &SandboxId, _services: &[VirtualService]) -> Result<Repaired> {
-        Err(SOON)
+    pub fn set_services(&self, sandbox: &SandboxId, services: &[VirtualService]) -> Result<Repaired> {
+        self.shared.balancer.set(sandbox, &self.netns_path(sandbox), services)
     }
 
     /// Changes single services of a sandbox, in one transaction that concerns nothing else.
     ///
     /// The services must have been given whole since the start of the daemon. Connections to backends that are left
     /// out are forgotten; those to draining ones go on.
-    pub fn change_services(&self, _sandbox: &SandboxId, _changes: &[ServiceChange]) -> Result<()> {
-        Err(SOON)
+    pub fn change_services(&self, sandbox: &SandboxId, changes: &[ServiceChange]) -> Result<()> {
+        self.shared.balancer.change(sandbox, changes)
     }
 
     /// Compares the services of a sandbox with what they should be and puts right what somebody changed.
     ///
     /// Costs one small request when nothing was changed. Covers the sandbox of the routing mesh, too.
-    pub fn repair_services(&self, _sandbox: &SandboxId) -> Result<Repaired> {
-        Err(SOON)
+    pub fn repair_services(&self, sandbox: &SandboxId) -> Result<Repaired> {
+        self.shared.balancer.repair(sandbox)
     }
 
     /// Makes this node's part in the routing mesh what `spec` says: publishes ports and leads them to their tasks.
     ///
     /// `previous` is what an earlier call answered. A port that somebody else holds is an error, and nothing has
     /// changed then. Removed by [`Host::remove_sandbox`].
-    pub fn ensure_ingress(&self, _spec: &IngressSpec, _previous: Option<&Sandbox>) -> Result<Sandbox> {
-        Err(SOON)
+    pub fn ensure_ingress(&self, spec: &IngressSpec, previous: Option<&Sandbox>) -> Result<Sandbox> {
+        let sandbox = self.ensure_sandbox(&spec.sandbox_spec(), previous)?;
+        let path = self.netns_path(&spec.sandbox);
+        match self.shared.balancer.set_ports(&spec.sandbox, &path, &spec.ports) {
+            Ok(_) => Ok(sandbox),
+            Err(cause) if previous.is_none() => {
+                for error in self.remove_sandbox(&sandbox) {
+                    tracing::warn!(sandbox.id = %spec.sandbox, %error, "could not take back a routing mesh");
+                }
+                Err(cause)
+            }
+            Err(cause) => Err(cause),
+        }
     }
 
     /// Gives published ports other backends; the ports themselves must be published already.
-    pub fn change_ingress(&self, _sandbox: &SandboxId, _ports: &[IngressPort]) -> Result<()> {
-        Err(SOON)
+    pub fn change_ingress(&self, sandbox: &SandboxId, ports: &[IngressPort]) -> Result<()> {
+        self.shared.balancer.change_ports(sandbox, ports)
     }
 
     /// Makes the names that the cluster knows of in a network exactly these; those of local containers that were

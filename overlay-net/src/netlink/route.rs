@@ -7,12 +7,19 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use super::codec::{ACK, Batch, CREATE, DUMP, REPLACE, attribute, u32_at};
+use super::codec::{ACK, Batch, CREATE, DUMP, EXCL, REPLACE, attribute, u32_at};
 use super::{INET, INET6, Socket, address, family, octets};
 
 const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
 const RTM_GETROUTE: u16 = 26;
+
+const RTM_NEWRULE: u16 = 32;
+const FRA_PRIORITY: u16 = 6;
+const FRA_FWMARK: u16 = 10;
+const FRA_TABLE: u16 = 15;
+const FRA_FWMASK: u16 = 16;
+const FR_ACT_TO_TABLE: u8 = 1;
 
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
@@ -43,6 +50,33 @@ pub(crate) fn add(batch: &mut Batch, index: u32, destination: IpNet, gateway: Ip
         route.bytes(RTA_DST, &octets(destination.network()));
         route.bytes(RTA_GATEWAY, &octets(gateway));
         route.number(RTA_OIF, index);
+    });
+}
+
+/// Which packets a routing rule is for: those whose mark has the value under the mask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) value: u32,
+    pub(crate) mask: u32,
+}
+
+/// Routes packets with a mark to a next hop, by a table of their own.
+pub(crate) fn add_marked_default(batch: &mut Batch, table: u32, mark: Mark, index: u32, gateway: IpAddr) {
+    let mut header = header(family(gateway), 0, RT_SCOPE_UNIVERSE, RTNH_F_ONLINK);
+    // The table is in an attribute.
+    header[4] = 0;
+    batch.message(RTM_NEWROUTE, ACK | CREATE | REPLACE, &header, |route| {
+        route.bytes(RTA_GATEWAY, &octets(gateway));
+        route.number(RTA_OIF, index);
+        route.number(RTA_TABLE, table);
+    });
+    // struct fib_rule_hdr: family, lengths, table, action.
+    let rule = [family(gateway), 0, 0, 0, 0, 0, 0, FR_ACT_TO_TABLE, 0, 0, 0, 0];
+    batch.message(RTM_NEWRULE, ACK | CREATE | EXCL, &rule, |rule| {
+        rule.number(FRA_PRIORITY, table);
+        rule.number(FRA_FWMARK, mark.value);
+        rule.number(FRA_FWMASK, mark.mask);
+        rule.number(FRA_TABLE, table);
     });
 }
 

@@ -253,9 +253,22 @@ impl IngressSpec {
             mode: SandboxMode::Private,
             endpoints: vec![self.inside_endpoint(), self.outside.clone()],
             publish: publish.collect(),
-            sysctls: Vec::new(),
+            sysctls: self.sysctls(),
             resolver: None,
         }
+    }
+
+    /// The namespace routes between the node and the tasks, and clients are on either side of it.
+    fn sysctls(&self) -> Vec<(String, String)> {
+        let mut sysctls = vec![
+            ("net.ipv4.ip_forward", "1"),
+            ("net.ipv4.conf.all.rp_filter", "0"),
+            ("net.ipv4.conf.default.rp_filter", "0"),
+        ];
+        if self.inside.addresses.iter().any(|net| net.addr().is_ipv6()) {
+            sysctls.push(("net.ipv6.conf.all.forwarding", "1"));
+        }
+        sysctls.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
     }
 
     /// The leg inside without the ingress network's answering rules, which are for tasks.
