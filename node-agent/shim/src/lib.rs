@@ -14,6 +14,7 @@ mod execs;
 pub mod launch;
 pub mod log;
 pub mod logread;
+pub mod memory;
 mod oom;
 mod poll;
 mod process;

@@ -19,6 +19,7 @@ use crate::bundle::Bundle;
 use crate::container::{Life, Shutdown};
 use crate::error::ProcessError;
 use crate::execs::Exec;
+use crate::memory;
 use crate::oom::OomWatch;
 use crate::poll::{ConnectionId, Interest, Patience, Poller, Ready, SessionId, Token};
 use crate::protocol::{Event, Failure, Message, Phase, Role, ShimState, Welcome};
@@ -201,7 +202,8 @@ impl Shim {
     fn trim(&mut self) {
         self.buffer = Vec::new();
         self.init.log().trim();
-        sys::trim_heap();
+        memory::let_go_of_heap();
+        memory::let_go_of_code();
     }
 
     fn pass_deadlines(&mut self) {

@@ -140,9 +140,3 @@ pub(crate) fn keep_heap_small() {
     // SAFETY: as above. The heap then grows by pages and not by 128 KiB steps.
     unsafe { libc::mallopt(libc::M_TOP_PAD, 0) };
 }
-
-/// Returns the free pages of the heap to the kernel.
-pub(crate) fn trim_heap() {
-    // SAFETY: frees only what nobody uses.
-    unsafe { libc::malloc_trim(0) };
-}

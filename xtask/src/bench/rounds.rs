@@ -150,8 +150,19 @@ impl<'a> Bench<'a> {
         self.turns(Rounds { warm_up: 0, recorded: 1 }, act);
     }
 
-    /// Gives every engine its turns. One that fails is reported and has no more turns in this case.
+    /// Gives every engine its turn once and asks it nothing before: for what is seen of an engine at rest.
+    pub(super) fn look(&mut self, act: impl FnMut(&mut Turn<'_>) -> Result<()>) {
+        self.take_turns(Rounds { warm_up: 0, recorded: 1 }, act);
+    }
+
+    /// Gives every engine its turns, over a connection that is open. One that fails is reported and has no more turns in this
+    /// case.
     pub(super) fn turns(&mut self, rounds: Rounds, mut act: impl FnMut(&mut Turn<'_>) -> Result<()>) {
+        // Opens the connection, which is no part of what is measured.
+        self.take_turns(rounds, |turn| turn.api.ping().and_then(|()| act(turn)));
+    }
+
+    fn take_turns(&mut self, rounds: Rounds, mut act: impl FnMut(&mut Turn<'_>) -> Result<()>) {
         for number in 0..rounds.warm_up + rounds.recorded {
             self.wait_until_quiet();
             let mut order = self.live.clone();
@@ -161,8 +172,7 @@ impl<'a> Bench<'a> {
                 let Some(engine) = self.engines.get(index) else { continue };
                 let round = number.checked_sub(rounds.warm_up);
                 let mut turn = Turn { engine, api: engine.api(), samples: &mut self.samples, round };
-                // Opens the connection, which is no part of what is measured.
-                if let Err(error) = turn.api.ping().and_then(|()| act(&mut turn)) {
+                if let Err(error) = act(&mut turn) {
                     self.live.retain(|live| *live != index);
                     self.report(engine.name(), &error);
                 }

@@ -14,9 +14,9 @@ const MAX_LINES: usize = 800;
 /// Where unsafe code may stand, by the beginning of the path.
 const UNSAFE: &[&str] = &[
     "overlay-net/src/sys.rs",
+    "node-agent/shim/src/memory.rs",
     "node-agent/shim/src/sys.rs",
     "node-agent/runtime/src/sys.rs",
-    "shoald/src/memory.rs",
     // Raw system calls are what this program for the tests is for.
     "integration-cli/src/bin/prober.rs",
 ];

@@ -19,7 +19,6 @@ use super::{NewProcess, OciRuntime, ProcessStdio, Progress};
 use crate::bundle::{self, Bundle, Durability};
 use crate::error::ProcessError;
 use crate::protocol::{CONFIG_FILE, ConsoleSize, ExecRequest, Failure, FailureKind, RootfsSource};
-use crate::sys;
 
 /// What has to be known to find the container again; written by this runtime into the bundle.
 const RECORD_FILE: &str = "runtime.json";
@@ -54,7 +53,7 @@ impl OciRuntime for Embedded {
             .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))?;
         self.container = Some(created.container);
         drop(spec);
-        sys::trim_heap();
+        crate::memory::let_go_of_heap();
         Ok(Progress::Done(NewProcess { pid, terminal: created.terminal }))
     }
 

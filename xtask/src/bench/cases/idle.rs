@@ -26,7 +26,7 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
         turn.engine.start().map(|_| ())
     });
     settle();
-    bench.once(|turn| {
+    bench.look(|turn| {
         let memory = turn.engine.account().memory()?;
         turn.note(&format!("no containers: {}", words(&memory)));
         turn.record("idle.memory", memory.mebibytes)?;
@@ -36,7 +36,7 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     at_rest(bench, ["idle.cpu", "idle.wakeups"])?;
     bench.once(|turn| turn.engine.in_parallel(&numbers, |api, _| api.sleeper()).map(|_| ()));
     settle();
-    bench.once(|turn| {
+    bench.look(|turn| {
         let memory = turn.engine.account().memory()?;
         turn.note(&format!("{} containers: {}", numbers.len(), words(&memory)));
         let empty = empty.get(turn.engine.name()).context("not measured without containers")?;
@@ -52,13 +52,13 @@ fn at_rest(bench: &mut Bench<'_>, [cpu, wakeups]: [&str; 2]) -> Result<()> {
         Ok((turn.engine.account().cpu()?, turn.engine.account().voluntary_switches()?))
     };
     let mut before = HashMap::new();
-    bench.once(|turn| {
+    bench.look(|turn| {
         before.insert(turn.engine.name(), (read(turn)?, Clock::start()));
         Ok(())
     });
     // The measurement is what happens while nobody does anything.
     std::thread::sleep(duration);
-    bench.once(|turn| {
+    bench.look(|turn| {
         let (after_cpu, after_switches) = read(turn)?;
         let ((before_cpu, before_switches), clock) =
             before.get_mut(turn.engine.name()).context("not measured before")?;
