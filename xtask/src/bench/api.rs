@@ -160,6 +160,12 @@ impl Api {
         Ok(written)
     }
 
+    /// All that a container has written, as it comes: a multiplexed stream.
+    pub(super) fn logs(&mut self, id: &str) -> Result<Vec<u8>> {
+        let reply = self.client.call("GET", &format!("/containers/{id}/logs?stdout=1"), Body::Nothing)?;
+        Ok(reply.body)
+    }
+
     /// A second connection, handed over after the head of the answer.
     pub(super) fn stream(
         &self,

@@ -80,6 +80,8 @@ pub(super) const METRICS: &[Metric] = &[
     higher("logs.write", "MB/s", RatioAtLeast(8.0), "a container writes 200 MB of lines, json-file"),
     lower("logs.write.cpu", "cpu-s", Open, ""),
     higher("logs.read", "MB/s", RatioAtLeast(20.0), "`docker logs` of them"),
+    higher("logs.read.api", "MB/s", Open, "the same by a client that does nothing with it"),
+    lower("logs.read.cpu", "cpu-s", Open, "processor time of the engine for that"),
     lower("logs.tail", "ms", Open, "`docker logs --tail 100` of them"),
     higher("logs.attach.cli", "MB/s", Open, "`docker run` with 200 MB of output, no log"),
     higher("logs.attach.api", "MB/s", Open, "the same output by a client that does nothing with it"),

@@ -47,6 +47,11 @@ fn write_and_read(turn: &mut Turn<'_>) -> Result<()> {
     turn.record("logs.write.cpu", cpu / 1e3)?;
     let rate = read_from_client(turn, &["logs", &id])?;
     turn.record("logs.read", rate)?;
+    let (body, took, cpu) = turn.measure(|turn| turn.api.logs(&id))?;
+    let total = count_payload(&mut body.as_slice())?;
+    ensure!(total == BYTES, "{total} of {BYTES} bytes came back over the API");
+    turn.record("logs.read.api", MEGABYTES / took * 1e3)?;
+    turn.record("logs.read.cpu", cpu / 1e3)?;
     let (_, took, _) = turn.measure(|turn| docker(turn, &["logs", "--tail", "100", &id]))?;
     turn.record("logs.tail", took)?;
     turn.api.remove(&id)
