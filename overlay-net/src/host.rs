@@ -178,6 +178,10 @@ impl Host {
         let path = self.shared.netns_path(&spec.id);
         let plan = Plan::new(spec, previous)?;
         let namespace = if previous.is_some() { Namespace::Existing } else { Namespace::New };
+        if namespace == Namespace::New {
+            // A former namespace of this id may have been lost without our doing.
+            self.shared.balancer.forget(&spec.id);
+        }
         sandbox::apply(&plan, &path, namespace, &self.shared.overlays)?;
         match outside::connect(&self.shared, spec, &plan, previous) {
             Ok(published) => {

@@ -4,7 +4,7 @@
 //! remembered, so that a daemon that was killed goes on where it was. Tunnels are made from the node's namespace, which
 //! is their underlay, and live in the network's.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd as _;
@@ -25,7 +25,7 @@ use crate::netlink::neigh::{self, Forward};
 use crate::netlink::vxlan::{self, Tunnel};
 use crate::netlink::{Socket, addr, existing_is_fine, missing_is_fine};
 use crate::netns::{self, Netns};
-use crate::spec::{Endpoint, IfName};
+use crate::spec::{Endpoint, IfName, MacAddr};
 use crate::sysctl;
 
 /// Name of the bridge, as swarm has it.
@@ -145,12 +145,19 @@ impl Segment {
             }
         }
         let forwards = neigh::forwards(&mut self.inside).map_err(failed())?;
+        let ports: HashSet<(u32, MacAddr)> = forwards
+            .iter()
+            .filter_map(|forward| match forward {
+                Forward::Port(index, mac) => Some((*index, *mac)),
+                Forward::Tunnel(..) => None,
+            })
+            .collect();
         let nowhere = IpAddr::from([0; 4]);
         for forward in &forwards {
             match forward {
                 Forward::Tunnel(index, mac, vtep) => {
                     let Some(&tunnel) = numbers.get(index) else { continue };
-                    let whole = forwards.contains(&Forward::Port(*index, *mac));
+                    let whole = ports.contains(&(*index, *mac));
                     program.forwards.insert((tunnel, *mac), if whole { *vtep } else { nowhere });
                 }
                 Forward::Port(index, mac) => {

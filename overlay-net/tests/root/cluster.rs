@@ -54,6 +54,11 @@ impl Cluster {
         Self { nodes: nodes.collect(), outsider, dir }
     }
 
+    /// Where everything of this test is.
+    pub(crate) fn dir(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
     /// Gives every node a network with the addresses of these containers in its tables.
     pub(crate) fn apply(&self, network: &Overlay, peers: &[Peer]) {
         let tables = OverlayTables { peers: peers.to_vec() };
@@ -75,7 +80,6 @@ impl Drop for Cluster {
             }
             let _ = netns::remove(node.netns.path());
         }
-        let _ = self.dir.path();
     }
 }
 

@@ -5,6 +5,7 @@
 //! own namespaces.
 
 mod bridge;
+mod churn;
 mod cluster;
 mod cost;
 mod dns;
@@ -15,4 +16,5 @@ mod packets;
 mod publish;
 mod rules;
 mod services;
+mod speed;
 mod world;

@@ -1,0 +1,194 @@
+//! What overlay networks and virtual services cost, against what the kernel can do by itself in the same run.
+//!
+//! For a quiet machine and an optimised build of nothing in particular: the packets are the kernel's. Run by hand with
+//! `cargo test -p overlay-net --test main -- --ignored --nocapture speed`.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use overlay_net::netns::Netns;
+use overlay_net::{Affinity, Backend, BackendState, VirtualService};
+
+use super::cluster::{Cluster, Node, Overlay, in_cluster};
+use super::world::ip;
+
+const ROUNDS: usize = 7;
+const SENDING: Duration = Duration::from_millis(700);
+const ROUND_TRIPS: usize = 2000;
+const CONNECTIONS: usize = 1000;
+
+/// Serves in a namespace: what a client sends is thrown away after an `s`, and sent back after an `e`.
+fn serve(inside: &Netns) {
+    let listener = inside.run(|| TcpListener::bind("0.0.0.0:80").unwrap()).unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            thread::spawn(move || {
+                let mut buffer = vec![0; 256 << 10];
+                let mut mode = [0];
+                if stream.set_nodelay(true).and_then(|()| stream.read_exact(&mut mode)).is_err() {
+                    return;
+                }
+                while let Ok(length @ 1..) = stream.read(&mut buffer) {
+                    if mode == *b"e" && stream.write_all(&buffer[..length]).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// Takes connections and drops them, on one thread.
+fn accept_only(inside: &Netns) {
+    let listener = inside.run(|| TcpListener::bind("0.0.0.0:81").unwrap()).unwrap();
+    thread::spawn(move || listener.incoming().for_each(drop));
+}
+
+fn open(from: &Netns, to: SocketAddr, mode: u8) -> TcpStream {
+    let mut stream = from.run(|| TcpStream::connect_timeout(&to, Duration::from_secs(10)).unwrap()).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.write_all(&[mode]).unwrap();
+    stream
+}
+
+/// Megabytes a second.
+fn throughput(from: &Netns, to: SocketAddr) -> f64 {
+    let mut stream = open(from, to, b's');
+    let chunk = vec![7; 256 << 10];
+    let (begin, mut sent) = (Instant::now(), 0u32);
+    while begin.elapsed() < SENDING {
+        stream.write_all(&chunk).unwrap();
+        sent += 1;
+    }
+    f64::from(sent) / 4.0 / begin.elapsed().as_secs_f64()
+}
+
+/// Median of many round trips of one byte, in microseconds.
+fn round_trip(from: &Netns, to: SocketAddr) -> f64 {
+    let mut stream = open(from, to, b'e');
+    let times = (0..ROUND_TRIPS).map(|_| {
+        let begin = Instant::now();
+        stream.write_all(b"x").unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+        begin.elapsed().as_secs_f64() * 1e6
+    });
+    median(times.collect())
+}
+
+/// Connections a second, one after another.
+fn connections(from: &Netns, to: SocketAddr) -> f64 {
+    let rate = || {
+        let begin = Instant::now();
+        for _ in 0..CONNECTIONS {
+            drop(TcpStream::connect(to).unwrap());
+        }
+        CONNECTIONS as f64 / begin.elapsed().as_secs_f64()
+    };
+    from.run(rate).unwrap()
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Somebody on a segment that was made by hand: bridge and tunnel in the node's own namespace.
+fn by_hand(cluster: &Cluster, node: &Node, other: &Node, number: u8) -> Netns {
+    let path = cluster.dir().join(format!("byhand{number}"));
+    let (inside, ()) = Netns::create(&path, |_| Ok(())).unwrap();
+    node.run(|| {
+        ip("link add hand type bridge");
+        ip(&format!(
+            "link add handvx mtu 1450 type vxlan id 99 dstport 4790 local {} remote {}",
+            node.address, other.address
+        ));
+        ip("link set handvx master hand up");
+        ip(&format!("link add handve mtu 1450 type veth peer name eth0 mtu 1450 netns {}", path.display()));
+        ip("link set handve master hand up");
+        ip("link set hand up");
+    });
+    inside
+        .run(|| {
+            ip(&format!("addr add 10.7.0.{number}/24 dev eth0"));
+            ip("link set eth0 up");
+        })
+        .unwrap();
+    inside
+}
+
+#[test]
+#[ignore = "measures, for a quiet machine"]
+fn speed_across_nodes_is_that_of_a_tunnel_made_by_hand() {
+    in_cluster(2, |cluster| {
+        let net = Overlay::new(&["10.0.1.0/24"], 4096);
+        let [one, two] = &cluster.nodes[..] else { panic!("two nodes") };
+        let a = one.container(&[(&net.network(one), &["10.0.1.2/24"])]);
+        let b = two.container(&[(&net.network(two), &["10.0.1.3/24"])]);
+        cluster.apply(&net, &[net.peers(one, &a), net.peers(two, &b)].concat());
+        let (hand_a, hand_b) = (by_hand(cluster, one, two, 2), by_hand(cluster, two, one, 3));
+        serve(&b.netns());
+        serve(&hand_b);
+        let (ours, hand) = (a.netns(), hand_a);
+        let to = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let mut figures = [const { Vec::new() }; 4];
+        for _ in 0..ROUNDS {
+            figures[0].push(throughput(&hand, to("10.7.0.3:80")));
+            figures[1].push(throughput(&ours, to("10.0.1.3:80")));
+            figures[2].push(round_trip(&hand, to("10.7.0.3:80")));
+            figures[3].push(round_trip(&ours, to("10.0.1.3:80")));
+        }
+        let [hand_rate, rate, hand_trip, trip] = figures.map(median);
+        println!("throughput: by hand {hand_rate:.0} MiB/s, overlay {rate:.0} MiB/s");
+        println!("round trip: by hand {hand_trip:.1} us, overlay {trip:.1} us");
+        for pin in [hand.path(), hand_b.path()] {
+            overlay_net::netns::remove(pin).unwrap();
+        }
+        assert!(rate > hand_rate * 0.9 && trip < hand_trip * 1.1);
+    });
+}
+
+#[test]
+#[ignore = "measures, for a quiet machine"]
+fn speed_of_connections_through_a_virtual_address_is_that_of_direct_ones() {
+    in_cluster(2, |cluster| {
+        let net = Overlay::new(&["10.0.1.0/24"], 4096);
+        let [one, two] = &cluster.nodes[..] else { panic!("two nodes") };
+        let a = one.container(&[(&net.network(one), &["10.0.1.2/24"])]);
+        let b = two.container(&[(&net.network(two), &["10.0.1.3/24"])]);
+        // A server that has just closed a connection from one port dislikes the next one from there with other
+        // timestamps, as those to another address have: who connects directly is somebody else.
+        let c = one.container(&[(&net.network(one), &["10.0.1.4/24"])]);
+        cluster.apply(&net, &[net.peers(one, &a), net.peers(two, &b), net.peers(one, &c)].concat());
+        accept_only(&b.netns());
+        let service = |vip: String| VirtualService {
+            vip: vip.parse().unwrap(),
+            backends: vec![Backend { address: "10.0.1.3".parse().unwrap(), state: BackendState::Serving }],
+            affinity: Affinity::None,
+        };
+        let (inside, straight) = (a.netns(), c.netns());
+        let to = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let several = |count: u16| {
+            let others = (1..count).map(|n| service(format!("10.9.{}.{}", n / 250, n % 250 + 1)));
+            let all: Vec<VirtualService> = others.chain([service("10.0.1.100".to_owned())]).collect();
+            // Both namespaces, so that connections are tracked in both, as they are in every container with names.
+            for sandbox in [&a.sandbox.id, &c.sandbox.id] {
+                one.run(|| one.host.set_services(sandbox, &all).unwrap());
+            }
+        };
+        let mut figures = [const { Vec::new() }; 4];
+        for _ in 0..ROUNDS {
+            several(1);
+            figures[0].push(connections(&straight, to("10.0.1.3:81")));
+            figures[1].push(connections(&inside, to("10.0.1.100:81")));
+            several(500);
+            figures[2].push(connections(&inside, to("10.0.1.100:81")));
+            figures[3].push(connections(&straight, to("10.0.1.3:81")));
+        }
+        let [direct, single, many, beside] = figures.map(median);
+        println!("connections a second: one service {single:.0}, direct {direct:.0}");
+        println!("connections a second: 500 services {many:.0}, direct {beside:.0}");
+        assert!(single > direct * 0.9 && many > beside * 0.9);
+    });
+}
