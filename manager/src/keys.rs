@@ -1,14 +1,57 @@
-//! A manager's own keys follow the cluster: locked while the cluster is autolocked, and only then.
+//! A manager's own keys follow the cluster: locked while the cluster is autolocked, and only then; and certified, always.
 //!
-//! Start reading at [`follow`].
+//! Start reading at [`follow`] and [`renew_when_expired`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::ca::Lock;
+use crate::ca::authority::generate_request;
+use crate::ca::registrar::RenewRequest;
+use crate::ca::{Issued, Lock};
+use crate::clock::until;
 use crate::desk::Desk;
+use crate::error::ClusterError;
 use crate::store::Store as _;
+
+/// How often an expired certificate is tried to be renewed; a manager that was away first learns what the others have decided.
+const RENEW_EVERY: Duration = Duration::from_secs(5);
+/// How often it is looked whether it has expired: clocks may be set.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// Certificates end with a second, and clocks show fractions.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+/// Renews this manager's certificate whenever it has expired, until `stop`. Nobody need be asked: managers have the authority's key
+/// in their store, and with all of them expired nobody could be. Before that, renewal is the worker's as on every node.
+pub(crate) async fn renew_when_expired(desk: Arc<Desk>, stop: CancellationToken) {
+    loop {
+        if desk.credentials.is_expired()
+            && let Err(error) = renew_own(&desk).await
+        {
+            tracing::warn!(%error, "this manager's expired certificate could not be renewed yet");
+        }
+        let wait = match desk.credentials.is_expired() {
+            true => RENEW_EVERY,
+            false => until(Timestamp::now(), desk.credentials.not_after()).min(LOOK_EVERY),
+        };
+        // Both may be dropped; what is waited for is a time.
+        tokio::select! {
+            () = tokio::time::sleep(wait.max(SHORTEST)) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+async fn renew_own(desk: &Desk) -> Result<(), ClusterError> {
+    let (key, request) = generate_request()?;
+    let certified = desk.registrar.renew(desk.credentials.node_id(), &RenewRequest { request }).await?;
+    let issued = Issued { certificate: certified.certificate, key, trust_root: certified.trust_root };
+    desk.credentials.replace(issued).await?;
+    tracing::info!(node.id = %desk.credentials.node_id(), "this manager's expired certificate is renewed");
+    Ok(())
+}
 
 /// Locks, unlocks or locks anew the keys on this manager's disk whenever the store says so, until `stop`.
 pub(crate) async fn follow(desk: Arc<Desk>, stop: CancellationToken) {

@@ -11,6 +11,8 @@ use shoal_types::protocol::ManagerPeer;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::nodes::Nodes;
+use crate::ca::exchange;
+use crate::ca::external::ExternalSigner;
 use crate::clock::{Clock, SystemClock};
 use crate::control::Control;
 use crate::decisions;
@@ -89,7 +91,11 @@ async fn lead(desk: &Arc<Desk>, node: NodeId) {
         networks: control.clone(),
         secrets: control.clone(),
         configs: control,
-        settings: Arc::new(LeaderSettings { store: Arc::clone(&store), clock: Arc::clone(&clock) }),
+        settings: Arc::new(LeaderSettings {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            external: ExternalSigner::new(Arc::clone(&desk.credentials)),
+        }),
     }));
     let stop = CancellationToken::new();
     let _stop_on_drop = stop.clone().drop_guard();
@@ -101,5 +107,10 @@ async fn lead(desk: &Arc<Desk>, node: NodeId) {
             clock.sleep(PAUSE).await;
         }
     };
-    tokio::join!(dispatcher.run(stop), roles::run(Arc::clone(&desk.group), Arc::clone(&clock)), decide);
+    tokio::join!(
+        dispatcher.run(stop),
+        roles::run(Arc::clone(&desk.group), Arc::clone(&clock)),
+        exchange::run(Arc::clone(&store), Arc::clone(&clock)),
+        decide
+    );
 }

@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use crate::api;
 use crate::api::membership::{Membership, Rotation, SigningAuthority};
 use crate::ca::Credentials;
+use crate::ca::external::ExternalSigner;
 use crate::ca::founding::{Founding, found};
 use crate::ca::registrar::Registrar;
 use crate::clock::SystemClock;
@@ -303,7 +304,11 @@ impl ManagerNode {
         let node = credentials.node_id();
         let desk = Arc::new(Desk {
             credentials: Arc::clone(&credentials),
-            registrar: Registrar::new(store, Arc::new(SystemClock)),
+            registrar: Registrar::new(
+                store,
+                Arc::new(SystemClock),
+                ExternalSigner::new(Arc::clone(&credentials)),
+            ),
             forwarder: Arc::new(Forwarder::new(Arc::clone(&group), Arc::clone(&client), node)),
             group,
             dispatcher: std::sync::Mutex::default(),
@@ -313,6 +318,7 @@ impl ManagerNode {
         let (fated, fate) = watch::channel(ManagerFate::Serving);
         tasks.spawn(leader::follow(Arc::clone(&desk), node, stop.clone()));
         tasks.spawn(keys::follow(Arc::clone(&desk), stop.clone()));
+        tasks.spawn(keys::renew_when_expired(Arc::clone(&desk), stop.clone()));
         tasks.spawn(follow_fate(Arc::clone(&desk.group), fated, stop.clone()));
         Ok(Arc::new(Self { credentials, address, desk, client, listener, fate, stop, tasks }))
     }

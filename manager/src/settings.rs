@@ -12,7 +12,10 @@ use shoal_types::ErrorKind;
 use shoal_types::cluster::settings::{Cluster, ClusterSpec, JoinTokens};
 
 use crate::api::membership::Rotation;
+use crate::ca::certificate::AuthorityCertificate;
+use crate::ca::external::ExternalSigner;
 use crate::ca::founding::new_token;
+use crate::ca::succession::{Prepared, wanted};
 use crate::ca::tokens::UnlockKey;
 use crate::clock::Clock;
 use crate::error::ClusterError;
@@ -26,6 +29,7 @@ const MIN_CERTIFICATE_LIFE: Duration = Duration::from_secs(3600);
 pub(crate) struct LeaderSettings {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) external: ExternalSigner,
 }
 
 #[async_trait]
@@ -38,7 +42,13 @@ impl Settings for LeaderSettings {
     }
 
     async fn update(&self, version: u64, spec: ClusterSpec, rotation: Rotation) -> Result<(), ClusterError> {
-        let changes = changed(&self.store.snapshot(), version, spec, &rotation, self.clock.now())?;
+        let (snapshot, now) = (self.store.snapshot(), self.clock.now());
+        check(&spec)?;
+        let (cluster, authority) =
+            snapshot.cluster().zip(snapshot.authority()).ok_or(ClusterError::NoLeader)?;
+        let succession = wanted(authority, &cluster.spec, &spec, rotation.signing.as_ref(), now)?;
+        let prepared = succession.prepare(authority, &spec, &self.external).await?;
+        let changes = changed(&snapshot, version, spec, &rotation, prepared, now)?;
         self.store.commit(changes).await?;
         Ok(())
     }
@@ -56,15 +66,10 @@ fn changed(
     version: u64,
     spec: ClusterSpec,
     rotation: &Rotation,
+    succession: Prepared,
     now: Timestamp,
 ) -> Result<Vec<Change>, ClusterError> {
     let (cluster, authority) = snapshot.cluster().zip(snapshot.authority()).ok_or(ClusterError::NoLeader)?;
-    check(&spec)?;
-    if rotation.signing.is_some() || spec.rotate_authority != cluster.spec.rotate_authority {
-        return Err(ClusterError::NotImplemented(
-            "this release does not exchange the cluster's authority yet",
-        ));
-    }
     let mut authority = (**authority).clone();
     let before = authority.clone();
     if rotation.worker_token {
@@ -79,6 +84,19 @@ fn changed(
         authority.unlock_key = Some(UnlockKey::random().to_string());
     }
     let mut cluster = (**cluster).clone();
+    match succession {
+        Prepared::Unchanged => {}
+        Prepared::Stay(key) => {
+            authority.key = key;
+            authority.successor = None;
+        }
+        Prepared::Successor(successor) => authority.successor = Some(successor),
+    }
+    let signs_now = authority.successor.as_ref().map_or(&authority.certificate, |next| &next.certificate);
+    let signs_now = AuthorityCertificate::parse(signs_now)?;
+    cluster.issuer_subject = signs_now.subject;
+    cluster.issuer_public_key = signs_now.public_key;
+    cluster.is_rotating = authority.successor.is_some();
     cluster.meta.version = version;
     cluster.meta.updated = now;
     cluster.spec = spec;
@@ -101,10 +119,8 @@ fn check(spec: &ClusterSpec) -> Result<(), ClusterError> {
     if spec.certificate_life < MIN_CERTIFICATE_LIFE {
         return wrong("minimum certificate expiry time is: 1h0m0s");
     }
-    if !spec.external_authorities.is_empty() {
-        return Err(ClusterError::NotImplemented(
-            "an authority outside the cluster cannot sign certificates yet",
-        ));
+    if spec.external_authorities.iter().any(|outside| !outside.url.starts_with("https://")) {
+        return wrong("the address of an external CA must begin with https://");
     }
     Ok(())
 }
@@ -135,6 +151,7 @@ mod tests {
         LeaderSettings {
             store: Arc::clone(store) as Arc<dyn Store>,
             clock: Arc::new(crate::clock::SystemClock),
+            external: ExternalSigner::default(),
         }
     }
 

@@ -19,10 +19,10 @@ use shoal_types::protocol::{
     AttachReply, AttachRequest, DetachRequest, HeartbeatReply, LogReport, ManagerPeer, SessionEvent,
     SessionId, SessionRequest, StatusReport,
 };
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::ca::authority::{generate_request, sign};
-use crate::ca::certificate::subject_and_key;
 use crate::ca::registrar::{Certified, EnrolRequest, RenewExpiredRequest, RenewRequest};
 use crate::ca::tokens::{JoinToken, root_digest};
 use crate::ca::{Credentials, Issued};
@@ -46,6 +46,8 @@ const LOGS_LIMIT: Duration = Duration::from_secs(60);
 const MAX_HINTS: usize = 3;
 /// Shortest and longest wait before a failed renewal is tried again.
 const RENEWAL_PAUSE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(3600));
+/// Longest wait when it has expired.
+const EXPIRED_PAUSE: Duration = Duration::from_secs(30);
 
 /// A wish to become a node of a cluster.
 #[derive(Debug, Clone)]
@@ -172,7 +174,7 @@ impl WorkerClient {
     /// Opens a session with the leader, following hints from managers that do not lead. Tries every known manager once; the
     /// caller backs off between calls. What the node says of its certificate is filled in here.
     pub async fn open_session(&self, mut request: SessionRequest) -> Result<WorkerSession, ClusterError> {
-        request.description.tls = self.way.tls_info()?;
+        request.description.tls = self.way.credentials.tls_info()?;
         let mut failure = ClusterError::Unreachable("no manager is known".to_owned());
         for manager in self.way.shuffled_managers() {
             let mut to = manager;
@@ -230,7 +232,9 @@ impl Way {
         };
         self.learn(&message.managers, &message.trust_root).await;
         let handle = SessionHandle { id: message.id.clone(), leader: to, way: Arc::clone(self) };
-        Ok(WorkerSession { handle, events, first: Some(SessionEvent::Session(message)) })
+        let generation = self.credentials.generation();
+        let told = request.description.tls.clone();
+        Ok(WorkerSession { handle, events, first: Some(SessionEvent::Session(message)), generation, told })
     }
 
     async fn renew(&self) -> Result<(), ClusterError> {
@@ -274,12 +278,6 @@ impl Way {
         managers.shuffle(&mut rand::rng());
         managers
     }
-
-    fn tls_info(&self) -> Result<TlsInfo, ClusterError> {
-        let trust_root = self.credentials.trust_root();
-        let (issuer_subject, issuer_public_key) = subject_and_key(&trust_root)?;
-        Ok(TlsInfo { trust_root, issuer_subject, issuer_public_key })
-    }
 }
 
 /// Renews the certificate whenever that is due, for ever.
@@ -301,7 +299,9 @@ async fn keep_renewed(way: Arc<Way>) {
             tracing::warn!(%error, "the node's certificate could not be renewed yet");
             // Managers do not tell when they will be there again.
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(RENEWAL_PAUSE.1);
+            // Without a certificate the node can do nothing else.
+            let longest = if way.credentials.is_expired() { EXPIRED_PAUSE } else { RENEWAL_PAUSE.1 };
+            pause = (pause * 2).min(longest);
         }
     }
 }
@@ -312,16 +312,32 @@ pub struct WorkerSession {
     handle: SessionHandle,
     events: JsonLines,
     first: Option<SessionEvent>,
+    /// Changes of the node's certificate and of whom it trusts.
+    generation: watch::Receiver<u64>,
+    /// What the leader was told of these when the session was opened.
+    told: TlsInfo,
 }
 
 impl WorkerSession {
     /// The next event; `None` when the leader has closed the session (it has lost its leadership, or the node has another
-    /// session). Cancel-safe: an event is never lost by dropping the future.
+    /// session), or when this node has a certificate of another authority, or trusts another, than it has said: the leader
+    /// waits for that, and learns it by the next session. Cancel-safe: an event is never lost by dropping the future.
     pub async fn next(&mut self) -> Option<Result<SessionEvent, ClusterError>> {
         if let Some(first) = self.first.take() {
             return Some(Ok(first));
         }
-        let next = self.events.next::<SessionEvent>().await?;
+        let next = loop {
+            // Neither loses anything when it is dropped.
+            tokio::select! {
+                next = self.events.next::<SessionEvent>() => break next?,
+                changed = self.generation.changed() => {
+                    let credentials = &self.handle.way.credentials;
+                    if changed.is_err() || credentials.tls_info().is_ok_and(|now| now != self.told) {
+                        return None;
+                    }
+                }
+            }
+        };
         if let Ok(SessionEvent::Session(message)) = &next {
             // Runs to its end by itself, so that the event is not lost when this future is dropped.
             let (way, message) = (Arc::clone(&self.handle.way), message.clone());

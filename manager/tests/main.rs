@@ -3,6 +3,8 @@
 //! Start reading at [`world::World`].
 #![cfg(test)]
 
+mod authority;
+mod cfssl;
 mod life;
 mod services;
 mod worker;

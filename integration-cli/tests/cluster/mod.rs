@@ -4,6 +4,7 @@
 //! belong into a suite of their own; those here are what every change has to pass.
 
 mod failover;
+mod keys;
 mod membership;
 mod services;
 
@@ -25,7 +26,7 @@ const EXPECTED: [&str; 12] = [
     "certificate could not be renewed yet",
     "this machine has become no node of a cluster",
     "the manager of this node does not run",
-    "no certificate for the wanted role yet",
+    "no certificate of the wanted role and authority yet",
     "task cannot be removed yet",
     "openraft",
     "dispatcher",
@@ -34,7 +35,7 @@ const EXPECTED: [&str; 12] = [
 ];
 
 pub(crate) fn cases() -> Vec<Case> {
-    [failover::cases(), membership::cases(), services::cases()].concat()
+    [failover::cases(), keys::cases(), membership::cases(), services::cases()].concat()
 }
 
 /// Daemons that can reach each other.

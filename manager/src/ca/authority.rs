@@ -9,13 +9,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, SubjectPublicKeyInfo,
 };
 use shoal_types::ErrorKind;
 use shoal_types::cluster::node::NodeRole;
 use shoal_types::{ClusterId, NodeId};
 
-use super::certificate::{AUTHORITY_NAME, MANAGER_UNIT, WORKER_UNIT};
+use super::certificate::{AUTHORITY_NAME, AuthorityCertificate, MANAGER_UNIT, WORKER_UNIT};
+use super::private_key;
 use crate::error::ClusterError;
 
 /// How long an authority lives.
@@ -56,9 +57,22 @@ impl Authority {
 
     /// Takes one from its certificate and key, both PEM.
     pub(crate) fn from_pem(certificate: &str, key: &str) -> Result<Self, ClusterError> {
-        let key = KeyPair::from_pem(key).map_err(failed)?;
+        let key = private_key::read(key)?;
         let issuer = Issuer::from_ca_cert_pem(certificate, key).map_err(failed)?;
         Ok(Self { issuer })
+    }
+
+    /// Signs the certificate of another authority: same name, same key, for as long as that one holds. Whoever trusts this
+    /// authority then trusts certificates of the other when they come with this one.
+    pub(crate) fn cross_sign(&self, other: &str) -> Result<String, ClusterError> {
+        let other = AuthorityCertificate::parse(other)?;
+        let key = SubjectPublicKeyInfo::from_der(&other.public_key).map_err(failed)?;
+        let mut params = authority_params(&other);
+        params.use_authority_key_identifier_extension = true;
+        let epoch = rcgen::date_time_ymd(1970, 1, 1);
+        params.not_before = epoch + seconds(other.not_before);
+        params.not_after = epoch + seconds(other.not_after);
+        Ok(params.signed_by(&key, &self.issuer).map_err(failed)?.pem())
     }
 
     /// Signs a node's request, whatever names it contains: only its key is taken over, after its proof of possession.
@@ -68,12 +82,7 @@ impl Authority {
         subject: Subject,
         life: Duration,
     ) -> Result<String, ClusterError> {
-        let mut request = CertificateSigningRequestParams::from_pem(request).map_err(|source| {
-            ClusterError::refused(
-                ErrorKind::InvalidArgument,
-                format!("the certificate signing request is not valid: {source}"),
-            )
-        })?;
+        let mut request = read_request(request)?;
         request.params = node_params(subject, life)?;
         let certificate = request.signed_by(&self.issuer).map_err(failed)?;
         Ok(certificate.pem())
@@ -89,10 +98,49 @@ pub(crate) fn generate_request() -> Result<(String, String), ClusterError> {
     Ok((key.serialize_pem(), request.pem().map_err(failed)?))
 }
 
+/// The key for which a request asks, DER (SubjectPublicKeyInfo).
+pub(crate) fn request_key(request: &str) -> Result<Vec<u8>, ClusterError> {
+    use rcgen::PublicKeyData as _;
+
+    Ok(read_request(request)?.public_key.subject_public_key_info())
+}
+
+fn read_request(request: &str) -> Result<CertificateSigningRequestParams, ClusterError> {
+    CertificateSigningRequestParams::from_pem(request).map_err(|source| {
+        ClusterError::refused(
+            ErrorKind::InvalidArgument,
+            format!("the certificate signing request is not valid: {source}"),
+        )
+    })
+}
+
+/// A request for an authority's certificate by another authority, PEM: proves the key and carries the name.
+pub(crate) fn cross_sign_request(certificate: &str, key: &str) -> Result<String, ClusterError> {
+    let params = authority_params(&AuthorityCertificate::parse(certificate)?);
+    let request = params.serialize_request(&private_key::read(key)?).map_err(failed)?;
+    request.pem().map_err(failed)
+}
+
 /// Signs a message with a key, PEM (ECDSA P-256, SHA-256, ASN.1).
 pub(crate) fn sign(key: &str, message: &[u8]) -> Result<Vec<u8>, ClusterError> {
     let key = KeyPair::from_pem(key).map_err(failed)?;
     rcgen::SigningKey::sign(&key, message).map_err(failed)
+}
+
+/// What the certificate of an authority of this name says.
+fn authority_params(authority: &AuthorityCertificate) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    for (kind, value) in &authority.name {
+        params.distinguished_name.push(DnType::from_oid(kind), value.clone());
+    }
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+fn seconds(at: Timestamp) -> Duration {
+    Duration::from_secs(u64::try_from(at.as_second()).unwrap_or(0))
 }
 
 fn node_params(subject: Subject, life: Duration) -> Result<CertificateParams, ClusterError> {

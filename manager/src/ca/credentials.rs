@@ -21,14 +21,14 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
-use shoal_types::cluster::node::NodeRole;
+use shoal_types::cluster::node::{NodeRole, TlsInfo};
 use shoal_types::{ClusterId, NodeId};
 use tokio::sync::watch;
 
-use super::certificate::NodeCertificate;
+use super::certificate::{NodeCertificate, issuer};
 use super::tokens::UnlockKey;
 use crate::error::ClusterError;
-use crate::rpc::tls::TlsConfigs;
+use crate::rpc::tls::{self, TlsConfigs};
 use crate::seal::{KEY_LEN, Key, Sealer};
 
 const FILE: &str = "node.json";
@@ -257,6 +257,23 @@ impl Credentials {
     /// TLS with the present certificate.
     pub(crate) fn tls(&self) -> TlsConfigs {
         self.state().tls.clone()
+    }
+
+    /// TLS towards an authority outside the cluster, with the present certificate.
+    pub(crate) fn outside_client(&self, trust_root: &str) -> Result<Arc<rustls::ClientConfig>, ClusterError> {
+        let state = self.state();
+        tls::outside_client_of(&state.certificate, &state.secrets.node_key, trust_root)
+    }
+
+    /// Whom this node trusts, and who has issued its certificate.
+    pub(crate) fn tls_info(&self) -> Result<TlsInfo, ClusterError> {
+        let state = self.state();
+        let issuer = issuer(&state.certificate, &state.trust_root)?;
+        Ok(TlsInfo {
+            trust_root: state.trust_root.clone(),
+            issuer_subject: issuer.subject,
+            issuer_public_key: issuer.public_key,
+        })
     }
 
     fn with_state(directory: PathBuf, state: State) -> Self {

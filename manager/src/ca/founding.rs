@@ -10,13 +10,18 @@ use shoal_types::cluster::settings::{Cluster, ClusterSpec, JoinTokens};
 use shoal_types::{ClusterId, NodeId};
 
 use super::authority::{Authority, Subject, generate_request};
-use super::certificate::subject_and_key;
+use super::certificate::AuthorityCertificate;
 use super::registrar::new_node;
+use super::succession;
 use super::tokens::{JoinToken, TokenSecret, UnlockKey, root_digest};
 use super::{Issued, Lock};
 use crate::api::membership::SigningAuthority;
 use crate::error::ClusterError;
 use crate::store::{self, Object};
+
+/// What is said of a new cluster whose authority is outside.
+const OUTSIDE_LATER: &str = "a cluster begins with an authority of its own: begin it without the CA certificate, then hand \
+     over to the authority outside with \"docker swarm ca --rotate --ca-cert ... --external-ca ...\"";
 
 /// What a new cluster shall be.
 #[derive(Debug, Clone)]
@@ -49,12 +54,12 @@ pub(crate) struct Founded {
 /// Makes a new cluster.
 pub(crate) fn found(founding: Founding, now: Timestamp) -> Result<Founded, ClusterError> {
     let (certificate, key) = match founding.signing {
-        Some(SigningAuthority { certificate, key }) if !key.is_empty() => (certificate, key),
-        Some(_) => {
-            return Err(ClusterError::NotImplemented(
-                "an authority outside the cluster cannot sign certificates yet",
-            ));
+        Some(given) if !given.key.is_empty() => {
+            let SigningAuthority { certificate, key } = succession::check(&given, now)?;
+            (certificate, key)
         }
+        // It would have to certify this node, which has nothing yet to show it.
+        Some(_) => return Err(ClusterError::NotImplemented(OUTSIDE_LATER)),
         None => Authority::generate()?,
     };
     let authority = Authority::from_pem(&certificate, &key)?;
@@ -67,15 +72,15 @@ pub(crate) fn found(founding: Founding, now: Timestamp) -> Result<Founded, Clust
         trust_root: certificate.clone(),
     };
     let unlock_key = founding.spec.autolock.then(UnlockKey::random);
-    let (issuer_subject, issuer_public_key) = subject_and_key(&certificate)?;
+    let own = AuthorityCertificate::parse(&certificate)?;
     let objects = vec![
         Cluster {
             id: cluster,
             meta,
             spec: founding.spec,
             trust_root: certificate.clone(),
-            issuer_subject,
-            issuer_public_key,
+            issuer_subject: own.subject,
+            issuer_public_key: own.public_key,
             is_rotating: false,
             address_pools: founding.address_pools,
             subnet_size: founding.subnet_size,

@@ -4,7 +4,6 @@
 //! object that must be stored first. Any manager may be asked and says who leads.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use rustls_pki_types::CertificateDer;
@@ -13,15 +12,21 @@ use serde::{Deserialize, Serialize};
 use shoal_types::cluster::Meta;
 use shoal_types::cluster::node::{Availability, Node, NodeRole, NodeSpec, NodeState, NodeStatus};
 use shoal_types::{ErrorKind, NodeId};
+use tokio::sync::Semaphore;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::authority::{Authority, Subject};
-use super::certificate::NodeCertificate;
+use super::certificate::{AuthorityCertificate, NodeCertificate};
+use super::external::ExternalSigner;
 use super::founding::first_meta;
+use super::succession::outside_for;
 use super::tokens::JoinToken;
 use crate::clock::Clock;
 use crate::error::ClusterError;
 use crate::store::{Change, Snapshot, Store};
+
+/// Certificates that are signed at the same time.
+const AT_ONCE: usize = 30;
 
 /// A wish to become a node.
 #[derive(Debug, Serialize, Deserialize)]
@@ -66,6 +71,9 @@ pub(crate) struct Certified {
 pub(crate) struct Registrar {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    external: Arc<ExternalSigner>,
+    /// Turns at signing: nodes that all renew at once shall not keep the leader from everything else.
+    turns: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Registrar {
@@ -76,8 +84,8 @@ impl std::fmt::Debug for Registrar {
 
 impl Registrar {
     /// The registrar of a store.
-    pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock }
+    pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, external: ExternalSigner) -> Self {
+        Self { store, clock, external: Arc::new(external), turns: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
     /// The certificates that nodes trust, PEM; public.
@@ -95,14 +103,14 @@ impl Registrar {
         // The node is stored before its certificate exists, so that no certificate is ever without a node.
         self.store.commit(vec![Change::Create(node.into())]).await?;
         tracing::info!(node.id = %id, ?role, "a node has joined");
-        issue(&self.store.snapshot(), id, role, &wish.request)
+        self.issue(&self.store.snapshot(), id, role, &wish.request).await
     }
 
     /// Renews the certificate of a node that has shown its present one. The new one is for the role that the node has now.
     pub(crate) async fn renew(&self, node: NodeId, wish: &RenewRequest) -> Result<Certified, ClusterError> {
         let snapshot = self.store.snapshot();
         let role = known_node(&snapshot, node)?.role;
-        issue(&snapshot, node, role, &wish.request)
+        self.issue(&snapshot, node, role, &wish.request).await
     }
 
     /// Renews an expired certificate.
@@ -111,7 +119,36 @@ impl Registrar {
         let node = verify_proof(&snapshot, wish)?;
         let role = known_node(&snapshot, node)?.role;
         tracing::info!(node.id = %node, "an expired certificate is renewed by proof of its key");
-        issue(&snapshot, node, role, &wish.request)
+        self.issue(&snapshot, node, role, &wish.request).await
+    }
+}
+
+impl Registrar {
+    /// A certificate of the authority that signs now: the successor while the authority is exchanged, and then its own certificate
+    /// comes along, signed by the present one.
+    async fn issue(
+        &self,
+        snapshot: &Snapshot,
+        node: NodeId,
+        role: NodeRole,
+        request: &str,
+    ) -> Result<Certified, ClusterError> {
+        let _turn = self.turns.acquire().await;
+        let (cluster, authority) =
+            snapshot.cluster().zip(snapshot.authority()).ok_or(ClusterError::NoLeader)?;
+        let subject = Subject { node, role, cluster: cluster.id };
+        let (certificate, key, cross_signed) = match &authority.successor {
+            Some(next) => (&next.certificate, &next.key, next.cross_signed.as_str()),
+            None => (&authority.certificate, &authority.key, ""),
+        };
+        let issued = if key.is_empty() {
+            let outside = outside_for(&cluster.spec, authority, certificate);
+            self.external.sign(&outside, certificate, request, subject).await?
+        } else {
+            Authority::from_pem(certificate, key)?.issue(request, subject, cluster.spec.certificate_life)?
+        };
+        let trust_root = cluster.trust_root.clone();
+        Ok(Certified { certificate: format!("{}\n{cross_signed}", issued.trim_end()), trust_root })
     }
 }
 
@@ -158,25 +195,6 @@ fn known_node(snapshot: &Snapshot, id: NodeId) -> Result<&Arc<Node>, ClusterErro
     })
 }
 
-fn issue(
-    snapshot: &Snapshot,
-    node: NodeId,
-    role: NodeRole,
-    request: &str,
-) -> Result<Certified, ClusterError> {
-    let (cluster, authority) = snapshot.cluster().zip(snapshot.authority()).ok_or(ClusterError::NoLeader)?;
-    let subject = Subject { node, role, cluster: cluster.id };
-    let life: Duration = cluster.spec.certificate_life;
-    if authority.key.is_empty() {
-        return Err(ClusterError::NotImplemented(
-            "certificates of an authority outside the cluster cannot be asked for yet",
-        ));
-    }
-    let authority = Authority::from_pem(&authority.certificate, &authority.key)?;
-    let issued = authority.issue(request, subject, life)?;
-    Ok(Certified { certificate: issued, trust_root: cluster.trust_root.clone() })
-}
-
 /// The node that has signed a request with the key of its expired certificate.
 fn verify_proof(snapshot: &Snapshot, wish: &RenewExpiredRequest) -> Result<NodeId, ClusterError> {
     let refuse = || {
@@ -188,9 +206,16 @@ fn verify_proof(snapshot: &Snapshot, wish: &RenewExpiredRequest) -> Result<NodeI
     let authority = snapshot.authority().ok_or(ClusterError::NoLeader)?;
     let der = CertificateDer::from_pem_slice(wish.certificate.as_bytes()).map_err(|_| refuse())?;
     let (_, certificate) = X509Certificate::from_der(&der).map_err(|_| refuse())?;
-    let root = CertificateDer::from_pem_slice(authority.certificate.as_bytes()).map_err(|_| refuse())?;
-    let (_, root) = X509Certificate::from_der(&root).map_err(|_| refuse())?;
-    certificate.verify_signature(Some(root.public_key())).map_err(|_| refuse())?;
+    // While the authority is exchanged there are two.
+    let successor = authority.successor.as_ref().map(|successor| successor.certificate.as_str());
+    let is_ours = [Some(authority.certificate.as_str()), successor]
+        .into_iter()
+        .flatten()
+        .filter_map(|pem| AuthorityCertificate::parse(pem).ok())
+        .any(|authority| authority.has_issued(&der));
+    if !is_ours {
+        return Err(refuse());
+    }
     let key = certificate.public_key().subject_public_key.data.as_ref();
     UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key)
         .verify(wish.request.as_bytes(), &wish.proof)
@@ -219,7 +244,14 @@ mod tests {
         let founded = founding::found(founding, jiff::Timestamp::now()).unwrap();
         let store = Arc::new(MemoryStore::default());
         store.commit_now(&founded.objects.into_iter().map(Change::Create).collect::<Vec<_>>()).unwrap();
-        (Registrar::new(Arc::clone(&store) as Arc<dyn Store>, Arc::new(SystemClock)), store)
+        (
+            Registrar::new(
+                Arc::clone(&store) as Arc<dyn Store>,
+                Arc::new(SystemClock),
+                ExternalSigner::default(),
+            ),
+            store,
+        )
     }
 
     fn wish(token: String) -> EnrolRequest {

@@ -12,6 +12,7 @@ use shoal_types::{NetworkId, NodeId};
 use tokio::sync::mpsc;
 
 use super::assignments::Told;
+use crate::ca::exchange::must_renew;
 use crate::overlay::tables::Tables;
 use crate::rpc::lines::encode_line;
 use crate::store::Snapshot;
@@ -106,8 +107,7 @@ impl Session {
             role: node.role,
             managers: peers.to_vec(),
             trust_root,
-            // The authority cannot be exchanged yet.
-            renew: false,
+            renew: cluster.is_some_and(|cluster| must_renew(cluster, node)),
             heartbeat: cluster.map(|cluster| cluster.spec.heartbeat).unwrap_or_default(),
         }
     }

@@ -66,6 +66,34 @@ pub(crate) fn anonymous_client(trust_root: &str) -> Result<Arc<ClientConfig>, Cl
     Ok(Arc::new(client))
 }
 
+/// TLS towards an authority outside the cluster: HTTP/1, and TLS 1.2 too, because such servers are old friends of their users.
+pub(crate) fn outside_client(trust_root: &str) -> Result<Arc<ClientConfig>, ClusterError> {
+    let client = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(failed)?
+        .with_root_certificates(root_store(trust_root)?)
+        .with_no_client_auth();
+    Ok(Arc::new(client))
+}
+
+/// Likewise, with a certificate (others may follow it) and its key, PEM.
+pub(crate) fn outside_client_of(
+    certificate: &str,
+    key: &str,
+    trust_root: &str,
+) -> Result<Arc<ClientConfig>, ClusterError> {
+    let client = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(failed)?
+        .with_root_certificates(root_store(trust_root)?)
+        .with_client_auth_cert(
+            certificates(certificate)?,
+            PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(failed)?,
+        )
+        .map_err(failed)?;
+    Ok(Arc::new(client))
+}
+
 /// TLS of the very first contact: whoever answers is believed. Good only for fetching the trust root, which is then compared
 /// with a digest; nothing secret may be sent over it.
 pub(crate) fn unverified_client() -> Result<Arc<ClientConfig>, ClusterError> {

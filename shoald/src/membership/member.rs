@@ -14,7 +14,7 @@ use node_agent::api::Node;
 use node_agent::store::Store;
 use node_agent::worker::{Connection, Worker, WorkerIdentity, WorkerParts};
 use shoal_types::cluster::node::NodeRole;
-use shoal_types::protocol::{ManagerPeer, SessionMessage};
+use shoal_types::protocol::{ManagerPeer, SessionId, SessionMessage};
 use shoal_types::{ErrorKind, NodeId};
 use tokio::sync::watch;
 
@@ -34,6 +34,8 @@ pub(super) struct Member {
     pub(super) trouble: Option<String>,
     /// Whether a session was ever open in this daemon's life, or the node was a member before.
     pub(super) is_settled: bool,
+    /// The session in which the leader's wish for another certificate was fulfilled; it learns of that by the next.
+    pub(super) renewed_in: Option<SessionId>,
 }
 
 impl Member {
@@ -68,8 +70,17 @@ impl Member {
             .await
             .map_err(|error| ClusterError::Refused { kind: error.kind(), message: error.message() })?;
         let connection = worker.connection();
-        let is_settled = false;
-        Ok(Self { record, credentials, client, worker, connection, manager: None, trouble: None, is_settled })
+        Ok(Self {
+            record,
+            credentials,
+            client,
+            worker,
+            connection,
+            manager: None,
+            trouble: None,
+            is_settled: false,
+            renewed_in: None,
+        })
     }
 
     pub(super) fn node_id(&self) -> NodeId {

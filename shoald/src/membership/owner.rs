@@ -385,8 +385,11 @@ impl Owner {
             }
             Outcome::Renewed(Ok(())) => self.heed_role().await,
             Outcome::Renewed(Err(error)) => {
-                tracing::warn!(%error, "no certificate for the wanted role yet");
+                tracing::warn!(%error, "no certificate of the wanted role and authority yet");
                 self.failures += 1;
+                if let Some(member) = &mut self.member {
+                    member.renewed_in = None;
+                }
                 self.heed_session();
             }
         }
@@ -451,7 +454,9 @@ impl Owner {
         let is_other_role = message.role != member.credentials.role();
         let id = member.node_id();
         let is_free = self.work.is_none() || (is_other_role && self.is_starting_manager);
-        if (message.renew || is_other_role) && is_free {
+        let must_renew = message.renew && member.renewed_in.as_ref() != Some(&message.id);
+        if (must_renew || is_other_role) && is_free {
+            member.renewed_in = Some(message.id.clone());
             let client = Arc::clone(&member.client);
             let pause = pause_after(self.failures);
             self.work(renew(client, pause));
