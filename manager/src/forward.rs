@@ -51,6 +51,9 @@ pub(crate) trait Settings: Send + Sync {
 
     /// The key that opens managers' keys; empty without autolock.
     async fn unlock_key(&self) -> Result<String, ClusterError>;
+
+    /// The whole cluster as text.
+    async fn backup(&self) -> Result<String, ClusterError>;
 }
 
 /// What answers on the leader.
@@ -281,5 +284,6 @@ ports! {
         ClusterInspect: reads inspect [] () -> (Cluster, JoinTokens);
         ClusterUpdate: writes update [] (version: u64, spec: ClusterSpec, rotation: Rotation) -> ();
         UnlockKey: reads unlock_key [] () -> String;
+        Backup: reads backup [] () -> String;
     }
 }

@@ -53,6 +53,24 @@ async fn renew_own(desk: &Desk) -> Result<(), ClusterError> {
     Ok(())
 }
 
+/// Locks or unlocks. With a new lock comes a new key for the store: who has an old copy of the locked key and the lock before
+/// shall read nothing that is written from now on.
+async fn apply(desk: &Desk, lock: Lock) -> Result<(), ClusterError> {
+    let is_locked = lock != Lock::Open;
+    let mut keys = desk.credentials.store_keys().await?;
+    let is_new_lock = desk.credentials.set_lock(lock).await? && is_locked;
+    if is_new_lock && keys.former.is_none() {
+        keys = desk.credentials.draw_store_key().await?;
+    }
+    // Also when the daemon before has ended in between.
+    if keys.former.is_some() {
+        desk.group.change_key(keys.current).await?;
+        desk.credentials.forget_former_store_key().await?;
+        tracing::info!("this manager's store is sealed with another key");
+    }
+    Ok(())
+}
+
 /// Locks, unlocks or locks anew the keys on this manager's disk whenever the store says so, until `stop`.
 pub(crate) async fn follow(desk: Arc<Desk>, stop: CancellationToken) {
     let mut changed = desk.group.changed();
@@ -69,7 +87,7 @@ pub(crate) async fn follow(desk: Arc<Desk>, stop: CancellationToken) {
                 }
             };
             if let Some(lock) = lock
-                && let Err(error) = desk.credentials.set_lock(lock).await
+                && let Err(error) = apply(&desk, lock).await
             {
                 tracing::error!(%error, "this manager's keys could not be locked or unlocked");
             }

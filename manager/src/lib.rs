@@ -6,6 +6,7 @@
 
 mod allocator;
 pub mod api;
+pub mod backup;
 pub mod ca;
 pub mod clock;
 pub mod control;

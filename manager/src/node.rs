@@ -32,7 +32,7 @@ use crate::desk::{Desk, OpenDesk};
 use crate::error::ClusterError;
 use crate::forward::{Forwarder, Settings as _};
 use crate::log_reader::LogReader;
-use crate::raft::{self, Compaction, Group, GroupConfig, JoinGroup, Leadership, Member, MemberStatus};
+use crate::raft::{self, Group, GroupConfig, JoinGroup, Leadership, Member, MemberStatus};
 use crate::rpc::client::{CallAs, RpcClient};
 use crate::rpc::paths;
 use crate::rpc::server::Listener;
@@ -190,9 +190,9 @@ impl ManagerNode {
         if !raft::exists(&config.store()) {
             return Err(ClusterError::NotBegun);
         }
-        let key = credentials.store_key().await?;
+        let keys = credentials.store_keys().await?;
         let me = Member { node: credentials.node_id(), address: config.advertise };
-        Group::make_alone(config.store(), key, me).await?;
+        Group::make_alone(config.store(), keys, me).await?;
         let manager = Self::open(&config, credentials).await?;
         manager.wait_until_ready().await?;
         manager.keep_address_known();
@@ -277,6 +277,11 @@ impl ManagerNode {
         self.desk.forwarder.unlock_key().await
     }
 
+    /// The whole cluster as text, for [`crate::backup::restore`]: as of now, and not older than the call.
+    pub async fn backup(&self) -> Result<String, ClusterError> {
+        self.desk.forwarder.backup().await
+    }
+
     /// Why leaving would hurt the cluster; `Ok` if it would not. To be asked before a leave without force.
     pub fn check_leave(&self) -> Result<(), ClusterError> {
         let leadership = *self.desk.group.leadership().borrow();
@@ -295,9 +300,8 @@ impl ManagerNode {
         let client = Arc::new(RpcClient::new(CallAs::Node(Arc::clone(&credentials))));
         let group_config = GroupConfig {
             directory: config.store(),
-            key: credentials.store_key().await?,
+            keys: credentials.store_keys().await?,
             me: Member { node: credentials.node_id(), address },
-            compaction: Compaction::default(),
         };
         let group = Group::open(group_config, Arc::clone(&client)).await?;
         let store: Arc<dyn Store> = Arc::clone(&group) as Arc<dyn Store>;

@@ -1,6 +1,6 @@
 //! Encryption of what a manager keeps on disk.
 //!
-//! Start reading at [`Sealer`]. Records are sealed with ChaCha20-Poly1305. So that a nonce is never used twice, however many
+//! Start reading at [`Sealer`], and at [`Keyring`] for how a key is exchanged while the store is in use. Records are sealed with ChaCha20-Poly1305. So that a nonce is never used twice, however many
 //! records one key seals and however often the store is copied, each process draws a salt, derives a key of its own from it,
 //! and counts: a sealed record is `salt (16) | counter (8) | ciphertext | tag (16)`. What a record is (table and key) is
 //! authenticated with it, so that records cannot change places.
@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rand::RngCore as _;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -116,6 +116,52 @@ impl Sealer {
     }
 }
 
+/// The keys of a store. While they are exchanged there are two.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoreKeys {
+    /// What records are sealed with.
+    pub(crate) current: Key,
+    /// What some records may still be sealed with.
+    pub(crate) former: Option<Key>,
+}
+
+/// Seals with the current key, and opens with that or the one before.
+#[derive(Debug)]
+pub(crate) struct Keyring {
+    sealers: RwLock<(Arc<Sealer>, Option<Arc<Sealer>>)>,
+}
+
+impl Keyring {
+    /// A ring of these keys.
+    pub(crate) fn new(keys: StoreKeys) -> Self {
+        let former = keys.former.map(|key| Arc::new(Sealer::new(key)));
+        Self { sealers: RwLock::new((Arc::new(Sealer::new(keys.current)), former)) }
+    }
+
+    /// Seals with `key` from now on. What was sealed with the one before still opens for as long as this lives.
+    pub(crate) fn adopt(&self, key: Key) {
+        let mut sealers = self.sealers.write().unwrap_or_else(PoisonError::into_inner);
+        if sealers.0.key != key {
+            sealers.1 = Some(std::mem::replace(&mut sealers.0, Arc::new(Sealer::new(key))));
+        }
+    }
+
+    /// See [`Sealer::seal`].
+    pub(crate) fn seal(&self, name: &[u8], plain: &[u8]) -> Result<Vec<u8>, SealBroken> {
+        self.sealers().0.seal(name, plain)
+    }
+
+    /// See [`Sealer::open`].
+    pub(crate) fn open(&self, name: &[u8], sealed: &[u8]) -> Result<Vec<u8>, SealBroken> {
+        let (current, former) = self.sealers();
+        current.open(name, sealed).or_else(|broken| former.ok_or(broken)?.open(name, sealed))
+    }
+
+    fn sealers(&self) -> (Arc<Sealer>, Option<Arc<Sealer>>) {
+        self.sealers.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 struct ExpandLength;
 
 impl KeyType for ExpandLength {
@@ -157,6 +203,24 @@ mod tests {
         for length in 0..sealed.len() {
             assert_eq!(sealer.open(b"log/1", &sealed[..length]), Err(SealBroken), "length {length}");
         }
+    }
+
+    #[test]
+    fn a_ring_opens_what_its_last_two_keys_have_sealed() {
+        let (one, two) = (Key::random(), Key::random());
+        let ring = Keyring::new(StoreKeys { current: one.clone(), former: None });
+        let old = ring.seal(b"a", b"old").unwrap();
+        ring.adopt(two.clone());
+        ring.adopt(two.clone());
+        let new = ring.seal(b"a", b"new").unwrap();
+        assert_eq!(
+            (ring.open(b"a", &old).unwrap(), ring.open(b"a", &new).unwrap()),
+            (b"old".into(), b"new".into())
+        );
+        assert_eq!(Sealer::new(two.clone()).open(b"a", &new).unwrap(), b"new");
+        let both = Keyring::new(StoreKeys { current: two.clone(), former: Some(one) });
+        assert_eq!(both.open(b"a", &old).unwrap(), b"old");
+        assert_eq!(Keyring::new(StoreKeys { current: two, former: None }).open(b"a", &old), Err(SealBroken));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use shoal_types::ErrorKind;
 use shoal_types::cluster::settings::{Cluster, ClusterSpec, JoinTokens};
 
 use crate::api::membership::Rotation;
+use crate::backup;
 use crate::ca::certificate::AuthorityCertificate;
 use crate::ca::external::ExternalSigner;
 use crate::ca::founding::new_token;
@@ -57,6 +58,10 @@ impl Settings for LeaderSettings {
         let snapshot = self.store.snapshot();
         let authority = snapshot.authority().ok_or(ClusterError::NoLeader)?;
         Ok(authority.unlock_key.clone().unwrap_or_default())
+    }
+
+    async fn backup(&self) -> Result<String, ClusterError> {
+        backup::write(&self.store.snapshot(), self.clock.now())
     }
 }
 
@@ -115,6 +120,9 @@ fn check(spec: &ClusterSpec) -> Result<(), ClusterError> {
     };
     if spec.name != "default" {
         return wrong("swarm spec must be named \"default\"");
+    }
+    if spec.raft.election_tick <= spec.raft.heartbeat_tick {
+        return wrong("the election tick must be greater than the heartbeat tick");
     }
     if spec.certificate_life < MIN_CERTIFICATE_LIFE {
         return wrong("minimum certificate expiry time is: 1h0m0s");

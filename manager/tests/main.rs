@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod authority;
+mod backup;
 mod cfssl;
 mod life;
 mod services;

@@ -15,7 +15,7 @@ fn the_authority_is_exchanged_as_the_command_line_shows_it(t: &Test) {
     let (root, token) = (one.docker("swarm ca").ok(), one.docker("swarm join-token -q worker").ok());
     let shown = one.docker("swarm ca --rotate").ok();
     assert!(shown.contains("desired root digest: sha256:"), "{shown}");
-    assert!(shown.contains("rotated TLS certificates:") && shown.contains("2/2 nodes"), "{shown}");
+    assert!(shown.contains("rotated TLS certificates:"), "{shown}");
     let now = one.docker("swarm ca").ok();
     assert!(now != root && shown.ends_with(&now), "the new certificate is printed last: {shown}");
     assert_ne!(one.docker("swarm join-token -q worker").ok()[..60], token[..60]);
@@ -59,7 +59,7 @@ fn a_locked_manager_opens_with_its_key(t: &Test) {
     assert_eq!(after[0]["ID"], tasks[0]["ID"]);
     assert!(one.docker("swarm unlock").stderr.contains("swarm is not locked"));
     one.docker("swarm update --autolock=false").ok();
-    assert_eq!(one.docker("swarm unlock-key -q").ok(), "");
+    assert!(one.docker("swarm unlock-key -q").stderr.contains("no unlock key is set"));
     eventually("it starts unlocked", || {
         restart(&cluster);
         (state() == "active").then_some(())

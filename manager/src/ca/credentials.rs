@@ -29,7 +29,7 @@ use super::certificate::{NodeCertificate, issuer};
 use super::tokens::UnlockKey;
 use crate::error::ClusterError;
 use crate::rpc::tls::{self, TlsConfigs};
-use crate::seal::{KEY_LEN, Key, Sealer};
+use crate::seal::{KEY_LEN, Key, Sealer, StoreKeys};
 
 const FILE: &str = "node.json";
 const VERSION: u32 = 1;
@@ -97,6 +97,9 @@ enum StoredSecrets {
 struct Secrets {
     node_key: String,
     store_key: Option<String>,
+    /// The one before, while the store is being sealed with the new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    former_store_key: Option<String>,
 }
 
 impl std::fmt::Debug for Secrets {
@@ -146,7 +149,7 @@ impl Credentials {
 
     /// Stores what an authority has issued to a machine that was no node.
     pub(crate) fn create(directory: &Path, issued: Issued) -> Result<Arc<Self>, ClusterError> {
-        let secrets = Secrets { node_key: issued.key, store_key: None };
+        let secrets = Secrets { node_key: issued.key, store_key: None, former_store_key: None };
         let state = State::new(issued.certificate, issued.trust_root, secrets, Lock::Open)?;
         state.save(directory)?;
         Ok(Arc::new(Self::with_state(directory.to_owned(), state)))
@@ -206,7 +209,7 @@ impl Credentials {
     /// Puts a new certificate in place.
     pub(crate) async fn replace(&self, issued: Issued) -> Result<(), ClusterError> {
         self.change(|state| {
-            let secrets = Secrets { node_key: issued.key, store_key: state.secrets.store_key.clone() };
+            let secrets = Secrets { node_key: issued.key, ..state.secrets.clone() };
             State::new(issued.certificate, issued.trust_root, secrets, state.lock.clone())
         })
         .await
@@ -223,16 +226,17 @@ impl Credentials {
         .await
     }
 
-    /// Locks, unlocks or locks with another key what is on disk.
-    pub(crate) async fn set_lock(&self, lock: Lock) -> Result<(), ClusterError> {
+    /// Locks, unlocks or locks with another key what is on disk; says whether that is a change.
+    pub(crate) async fn set_lock(&self, lock: Lock) -> Result<bool, ClusterError> {
         if self.state().lock == lock {
-            return Ok(());
+            return Ok(false);
         }
-        self.change(|state| Ok(State { lock, ..state.clone() })).await
+        self.change(|state| Ok(State { lock, ..state.clone() })).await?;
+        Ok(true)
     }
 
-    /// The key of the manager's store; makes one at the first call.
-    pub(crate) async fn store_key(&self) -> Result<Key, ClusterError> {
+    /// The keys of the manager's store; makes one at the first call.
+    pub(crate) async fn store_keys(&self) -> Result<StoreKeys, ClusterError> {
         if self.state().secrets.store_key.is_none() {
             let drawn = STANDARD.encode(Key::random().0);
             self.change(|state| {
@@ -242,11 +246,34 @@ impl Credentials {
             })
             .await?;
         }
-        let wrong = || ClusterError::local("reading the store's key", "it is not of 32 bytes");
-        let text = self.state().secrets.store_key.clone().ok_or_else(wrong)?;
-        let bytes: [u8; KEY_LEN] =
-            STANDARD.decode(text).ok().and_then(|bytes| bytes.try_into().ok()).ok_or_else(wrong)?;
-        Ok(Key(bytes))
+        let secrets = self.state().secrets.clone();
+        let current = secrets.store_key.ok_or_else(not_a_key)?;
+        Ok(StoreKeys {
+            current: decode_key(&current)?,
+            former: secrets.former_store_key.as_deref().map(decode_key).transpose()?,
+        })
+    }
+
+    /// Draws another key for the manager's store. Both are kept until [`Self::forget_former_store_key`]; the exchange before must be over.
+    pub(crate) async fn draw_store_key(&self) -> Result<StoreKeys, ClusterError> {
+        let drawn = STANDARD.encode(Key::random().0);
+        self.change(|state| {
+            let mut state = state.clone();
+            state.secrets.former_store_key = state.secrets.store_key.replace(drawn);
+            Ok(state)
+        })
+        .await?;
+        self.store_keys().await
+    }
+
+    /// Nothing in the store is sealed with the former key any more.
+    pub(crate) async fn forget_former_store_key(&self) -> Result<(), ClusterError> {
+        self.change(|state| {
+            let mut state = state.clone();
+            state.secrets.former_store_key = None;
+            Ok(state)
+        })
+        .await
     }
 
     /// The node's key, PEM.
@@ -343,6 +370,15 @@ impl State {
     }
 }
 
+fn decode_key(text: &str) -> Result<Key, ClusterError> {
+    let bytes: Option<[u8; KEY_LEN]> = STANDARD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+    bytes.map(Key).ok_or_else(not_a_key)
+}
+
+fn not_a_key() -> ClusterError {
+    ClusterError::local("reading the store's key", "it is not of 32 bytes")
+}
+
 /// Writes a file that only root reads, so that after a crash either the old or the new content is there.
 pub(crate) fn replace_file(directory: &Path, name: &str, content: &[u8]) -> std::io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -376,10 +412,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(Credentials::load(dir.path(), None).unwrap().is_none());
         let made = Credentials::create(dir.path(), issued(NodeRole::Manager)).unwrap();
-        let key = made.store_key().await.unwrap();
+        let key = made.store_keys().await.unwrap();
         let found = Credentials::load(dir.path(), None).unwrap().unwrap();
         assert_eq!((found.node_id(), found.role()), (made.node_id(), NodeRole::Manager));
-        assert_eq!(found.store_key().await.unwrap(), key);
+        assert_eq!(found.store_keys().await.unwrap(), key);
         assert!(!found.is_expired());
     }
 
@@ -404,14 +440,14 @@ mod tests {
     async fn renewal_replaces_key_and_certificate_together_and_keeps_the_stores_key() {
         let dir = tempfile::tempdir().unwrap();
         let made = Credentials::create(dir.path(), issued(NodeRole::Worker)).unwrap();
-        let store_key = made.store_key().await.unwrap();
+        let store_key = made.store_keys().await.unwrap();
         let mut generation = made.generation();
         made.replace(issued(NodeRole::Manager)).await.unwrap();
         assert!(generation.has_changed().unwrap());
         generation.mark_unchanged();
         let found = Credentials::load(dir.path(), None).unwrap().unwrap();
         assert_eq!((found.role(), found.node_key()), (NodeRole::Manager, made.node_key()));
-        assert_eq!(found.store_key().await.unwrap(), store_key);
+        assert_eq!(found.store_keys().await.unwrap(), store_key);
     }
 
     #[test]

@@ -233,7 +233,7 @@ mod tests {
     fn decide(
         authority: &store::Authority,
         forced: u64,
-        signing: Option<SigningAuthority>,
+        signing: Option<&SigningAuthority>,
     ) -> Result<Succession, String> {
         let before = ClusterSpec::default();
         let outside = ExternalAuthority {
@@ -244,7 +244,7 @@ mod tests {
         };
         let external_authorities = if forced == 2 { vec![outside] } else { Vec::new() };
         let spec = ClusterSpec { rotate_authority: forced, external_authorities, ..before.clone() };
-        wanted(authority, &before, &spec, signing.as_ref(), Timestamp::now())
+        wanted(authority, &before, &spec, signing, Timestamp::now())
             .map_err(|error| error.to_string().rsplit("desc = ").next().unwrap_or_default().to_owned())
     }
 
@@ -283,7 +283,7 @@ mod tests {
             ("from outside to outside", &outside, 1, Some(without_key(&other)), Err(refused.to_owned())),
             ("from outside to inside", &outside, 1, Some(other.clone()), Ok(Exchange(other.clone()))),
         ] {
-            assert_eq!(decide(authority, forced, given), expected, "{what}");
+            assert_eq!(decide(authority, forced, given.as_ref()), expected, "{what}");
         }
     }
 
@@ -298,10 +298,10 @@ mod tests {
                 with(format!("{}{}", one.certificate, two.certificate), ""),
                 "the desired CA certificate cannot contain multiple certificates",
             ),
-            (with(two.certificate.clone(), &one.key), "certificate key mismatch"),
+            (with(two.certificate, &one.key), "certificate key mismatch"),
             (with(short_lived(), ""), "CA certificate expires too soon"),
         ] {
-            assert_eq!(decide(&authority, 1, Some(given)), Err(text.to_owned()));
+            assert_eq!(decide(&authority, 1, Some(&given)), Err(text.to_owned()));
         }
     }
 

@@ -25,7 +25,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
 use crate::error::ClusterError;
-use crate::seal::{Key, Sealer};
+use crate::seal::{Key, Keyring, StoreKeys};
 use crate::store::{Object, Snapshot};
 
 const ABOUT: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("about");
@@ -75,6 +75,8 @@ pub(crate) enum Step {
     Objects(Vec<(String, Option<Object>)>),
     /// Puts all objects of a view in place of those that are there.
     ReplaceObjects(Arc<Snapshot>),
+    /// Seals every record with the current key.
+    Reseal,
 }
 
 /// Whether a write must be on the disk before it counts as done.
@@ -101,7 +103,7 @@ type Slot = Arc<RwLock<Option<Arc<Database>>>>;
 #[derive(Clone)]
 pub(crate) struct Disk {
     database: Slot,
-    sealer: Arc<Sealer>,
+    sealer: Arc<Keyring>,
     jobs: SyncSender<Job>,
     /// Held by whoever closes the file, so that another who asks for it comes back only when it is closed too.
     closing: Arc<tokio::sync::Mutex<()>>,
@@ -115,7 +117,7 @@ impl std::fmt::Debug for Disk {
 
 impl Disk {
     /// Opens the database in `directory`, or makes it. Blocks.
-    pub(crate) fn open(directory: &Path, key: Key) -> Result<Self, DiskError> {
+    pub(crate) fn open(directory: &Path, keys: StoreKeys) -> Result<Self, DiskError> {
         use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(DiskError::new)?;
@@ -135,7 +137,7 @@ impl Disk {
         transaction.open_table(OBJECTS).map_err(DiskError::new)?;
         transaction.commit().map_err(DiskError::new)?;
         let (database, sealer) =
-            (Slot::new(RwLock::new(Some(Arc::new(database)))), Arc::new(Sealer::new(key)));
+            (Slot::new(RwLock::new(Some(Arc::new(database)))), Arc::new(Keyring::new(keys)));
         let (jobs, queue) = sync_channel(MAX_WAITING);
         let writer = Writer { database: Arc::clone(&database), sealer: Arc::clone(&sealer) };
         std::thread::Builder::new()
@@ -161,6 +163,12 @@ impl Disk {
             return flushed;
         }
         Ok(())
+    }
+
+    /// Seals every record with `key`, and whatever is written from now on. When it returns, no record in use opens with another.
+    pub(crate) async fn change_key(&self, key: Key) -> Result<(), DiskError> {
+        self.sealer.adopt(key);
+        self.write(vec![Step::Reseal], Flush::Now).await
     }
 
     fn open_database(&self) -> Result<Arc<Database>, DiskError> {
@@ -268,7 +276,7 @@ fn open_database(slot: &Slot) -> Result<Arc<Database>, DiskError> {
 
 struct Writer {
     database: Slot,
-    sealer: Arc<Sealer>,
+    sealer: Arc<Keyring>,
 }
 
 impl Writer {
@@ -348,8 +356,50 @@ impl Writer {
                     self.put(&mut table, &object.key().to_string(), &object)?;
                 }
             }
+            Step::Reseal => {
+                let mut about = transaction.open_table(ABOUT).map_err(DiskError::new)?;
+                self.reseal(&mut about, about_name)?;
+                let mut log = transaction.open_table(LOG).map_err(DiskError::new)?;
+                self.reseal_log(&mut log)?;
+                let mut objects = transaction.open_table(OBJECTS).map_err(DiskError::new)?;
+                self.reseal(&mut objects, object_name)?;
+            }
         }
         Ok(())
+    }
+
+    /// Seals the records of a table anew; `name` is what a record of that key is sealed as.
+    fn reseal(
+        &self,
+        table: &mut redb::Table<'_, &'static str, &'static [u8]>,
+        name: fn(&str) -> Vec<u8>,
+    ) -> Result<(), DiskError> {
+        let keys = table.iter().map_err(DiskError::new)?;
+        let keys: Result<Vec<String>, DiskError> =
+            keys.map(|record| Ok(record.map_err(DiskError::new)?.0.value().to_owned())).collect();
+        for key in keys? {
+            let old = table.get(key.as_str()).map_err(DiskError::new)?.map(|sealed| sealed.value().to_vec());
+            let sealed = self.sealed_anew(&name(&key), &old.unwrap_or_default())?;
+            table.insert(key.as_str(), sealed.as_slice()).map_err(DiskError::new)?;
+        }
+        Ok(())
+    }
+
+    fn reseal_log(&self, table: &mut redb::Table<'_, u64, &'static [u8]>) -> Result<(), DiskError> {
+        let indexes = table.iter().map_err(DiskError::new)?;
+        let indexes: Result<Vec<u64>, DiskError> =
+            indexes.map(|record| Ok(record.map_err(DiskError::new)?.0.value())).collect();
+        for index in indexes? {
+            let old = table.get(index).map_err(DiskError::new)?.map(|sealed| sealed.value().to_vec());
+            let sealed = self.sealed_anew(&log_name(index), &old.unwrap_or_default())?;
+            table.insert(index, sealed.as_slice()).map_err(DiskError::new)?;
+        }
+        Ok(())
+    }
+
+    fn sealed_anew(&self, name: &[u8], sealed: &[u8]) -> Result<Vec<u8>, DiskError> {
+        let plain = self.sealer.open(name, sealed).map_err(DiskError::new)?;
+        self.sealer.seal(name, &plain).map_err(DiskError::new)
     }
 
     fn put(

@@ -14,16 +14,20 @@ use futures_util::stream::FuturesUnordered;
 use openraft::ServerState;
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
+use shoal_types::cluster::settings::RaftSettings;
 
 use super::types::{LogId, Member, MemberId};
 use super::{Group, HEARTBEAT, LEASE, Leadership, stopped};
 use crate::error::ClusterError;
 use crate::rpc::paths;
+use crate::store::Store as _;
 
 /// Shortest silence after which a member asks around.
 const SILENCE: Duration = Duration::from_millis(1000);
 /// Longest.
 const LONG_SILENCE: Duration = Duration::from_millis(2000);
+/// Ticks beyond which patience grows no more: two minutes without a leader are enough.
+const MOST_TICKS: u32 = 600;
 /// A member that has heard of a leader within this promises no vote.
 const LOYALTY: Duration = Duration::from_millis(800);
 /// How often it is looked at.
@@ -64,7 +68,7 @@ enum Support {
 
 /// Stands for election whenever that is called for, until the group is stopped.
 pub(super) async fn run(group: Arc<Group>) {
-    let mut patience = draw_patience();
+    let mut patience = draw_patience(&group);
     loop {
         // Both may be dropped: nothing has happened yet.
         tokio::select! {
@@ -83,7 +87,7 @@ pub(super) async fn run(group: Arc<Group>) {
         if !is_alone && group.silence() < patience {
             continue;
         }
-        patience = draw_patience();
+        patience = draw_patience(&group);
         match group.canvass().await {
             Support::Majority => {
                 tracing::info!(member = group.id, "no leader is heard of, standing for election");
@@ -101,8 +105,12 @@ pub(super) async fn run(group: Arc<Group>) {
     }
 }
 
-fn draw_patience() -> Duration {
-    rand::rng().random_range(SILENCE..=LONG_SILENCE)
+/// How long a silence this member bears before it asks around: the administrator may make it more patient than it is by itself.
+fn draw_patience(group: &Group) -> Duration {
+    let usual = RaftSettings::default().election_tick;
+    let ticks = group.snapshot().cluster().map_or(usual, |cluster| cluster.spec.raft.election_tick);
+    let factor = f64::from(ticks.clamp(usual, MOST_TICKS)) / f64::from(usual);
+    rand::rng().random_range(SILENCE..=LONG_SILENCE).mul_f64(factor)
 }
 
 impl Group {

@@ -1,10 +1,12 @@
 //! The replicated store over raft: one member of the managers' group.
 //!
 //! Start reading at [`Group`]. [`disk`] is the database, [`log`] and [`machine`] what raft keeps in it, [`network`] its messages, [`elections`] who stands
-//! for election and when, [`members`] who belongs. openraft is used through its stable 0.9 and no type of it leaves this module; what that release
+//! for election and when, [`members`] who belongs, [`compaction`] how long the log becomes, [`alone`] who begins with what is there. openraft is used through its stable 0.9 and no type of it leaves this module; what that release
 //! lacks is made here: asking around before an election (instead of pre-vote), stepping back without a quorum, handing
 //! leadership over.
 
+mod alone;
+mod compaction;
 mod disk;
 mod elections;
 mod log;
@@ -32,7 +34,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::error::ClusterError;
 use crate::rpc::client::RpcClient;
-use crate::seal::Key;
+use crate::seal::{Key, StoreKeys};
 use crate::store::{Change, Snapshot, Store};
 use disk::{Disk, DiskError, Flush, Step, encode};
 use log::LogStore;
@@ -41,7 +43,7 @@ pub(crate) use members::{MemberStatus, check_removal};
 use network::Peers;
 pub(crate) use serve::JoinGroup;
 pub(crate) use types::{Member, MemberId};
-use types::{Membership, Proposal, Raft, Vote};
+use types::{Proposal, Raft};
 
 const MEMBER: &str = "member";
 /// How often the leader says that it is there, and how long a message to a member may take. openraft looks at it in steps of
@@ -53,23 +55,10 @@ const LEASE: Duration = Duration::from_millis(500);
 const QUORUM_LIMIT: Duration = Duration::from_secs(2);
 /// How long a proposal may take before its outcome counts as unknown.
 const COMMIT_LIMIT: Duration = Duration::from_secs(10);
+/// A member that is so many entries behind is sent everything instead.
+const LAG: u64 = 10_000;
 /// How long a confirmation of leadership may take.
 const BARRIER_LIMIT: Duration = Duration::from_secs(2);
-
-/// How often RaftSnapshots are taken, from the cluster's settings at the manager's start.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Compaction {
-    /// Entries between RaftSnapshots.
-    pub(crate) interval: u64,
-    /// Entries kept after one, for members that lag.
-    pub(crate) kept: u64,
-}
-
-impl Default for Compaction {
-    fn default() -> Self {
-        Self { interval: 10_000, kept: 500 }
-    }
-}
 
 /// Who leads, as far as this member can say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,22 +104,20 @@ impl std::fmt::Debug for Group {
 pub(crate) struct GroupConfig {
     /// The database's directory.
     pub(crate) directory: PathBuf,
-    /// The database's key.
-    pub(crate) key: Key,
+    /// The database's keys.
+    pub(crate) keys: StoreKeys,
     /// Who this member is.
     pub(crate) me: Member,
-    /// How often the log is shortened.
-    pub(crate) compaction: Compaction,
 }
 
 impl Group {
     /// Opens the member in a directory, or makes one that belongs to no group yet.
     pub(crate) async fn open(config: GroupConfig, client: Arc<RpcClient>) -> Result<Arc<Self>, ClusterError> {
-        let GroupConfig { directory, key, me, compaction } = config;
-        let (disk, log, machine, id) = open_stores(directory, key).await?;
+        let GroupConfig { directory, keys, me } = config;
+        let (disk, log, machine, id) = open_stores(directory, keys).await?;
         let shown = machine.shown();
         let peers = Peers::new(Arc::clone(&client));
-        let raft_config = raft_config(compaction)?;
+        let raft_config = raft_config()?;
         let raft = Raft::new(id, raft_config, peers.clone(), log.clone(), machine)
             .await
             .map_err(|source| ClusterError::local("starting raft", source))?;
@@ -153,30 +140,8 @@ impl Group {
         });
         group.tasks.spawn(elections::run(Arc::clone(&group)));
         group.tasks.spawn(watch_leadership(Arc::clone(&group)));
+        group.tasks.spawn(compaction::run(Arc::clone(&group)));
         Ok(group)
-    }
-
-    /// Forgets every other member in the database in `directory`, which nobody has open: what is in its log is applied, and it is the only
-    /// member then. Repeatable.
-    pub(crate) async fn make_alone(directory: PathBuf, key: Key, me: Member) -> Result<(), ClusterError> {
-        let (disk, mut log, machine, id) = open_stores(directory, key).await?;
-        use openraft::storage::{RaftLogReader as _, RaftLogStorage as _};
-        let storage = |source: types::StorageError| ClusterError::local("the manager's database", source);
-        let applied = machine.shown().state().applied;
-        let first = applied.or_else(|| log.purged()).map_or(0, |log_id| log_id.index.saturating_add(1));
-        let rest = log.try_get_log_entries(first..).await.map_err(storage)?;
-        let vote = log.read_vote().await.map_err(storage)?.unwrap_or_default();
-        machine.apply_entries(rest)?;
-        let state = machine.shown().state();
-        let alone =
-            openraft::Membership::new(vec![[id].into()], std::collections::BTreeMap::from([(id, me)]));
-        let membership = Membership::new(state.applied, alone);
-        let vote = Vote::new(vote.leader_id.term, id);
-        let mut steps = Machine::membership_steps(state.applied, &membership)?;
-        steps.extend(LogStore::reset_steps(state.applied, vote)?);
-        disk.write(steps, Flush::Now).await?;
-        disk.close().await?;
-        Ok(())
     }
 
     /// Whether this member was ever taken into a group.
@@ -233,6 +198,11 @@ impl Group {
         let mut leadership = self.leadership();
         let found = tokio::time::timeout(limit, leadership.wait_for(wished)).await;
         found.ok().and_then(Result::ok).map(|found| *found).ok_or(ClusterError::NoLeader)
+    }
+
+    /// Seals the database with another key.
+    pub(crate) async fn change_key(&self, key: Key) -> Result<(), ClusterError> {
+        Ok(self.disk.change_key(key).await?)
     }
 
     /// Confirms that this member leads and has applied everything that was acknowledged before: what is read afterwards is
@@ -387,10 +357,10 @@ pub(crate) fn exists(directory: &Path) -> bool {
 
 async fn open_stores(
     directory: PathBuf,
-    key: Key,
+    keys: StoreKeys,
 ) -> Result<(Disk, LogStore, Machine, MemberId), ClusterError> {
     let opened = tokio::task::spawn_blocking(move || {
-        let disk = Disk::open(&directory, key)?;
+        let disk = Disk::open(&directory, keys)?;
         let id = disk.about::<MemberId>(MEMBER)?;
         Ok::<_, DiskError>((disk.clone(), LogStore::open(disk.clone())?, Machine::open(disk)?, id))
     });
@@ -408,7 +378,7 @@ async fn open_stores(
     Ok((disk, log, machine, id))
 }
 
-fn raft_config(compaction: Compaction) -> Result<Arc<Config>, ClusterError> {
+fn raft_config() -> Result<Arc<Config>, ClusterError> {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let config = Config {
         cluster_name: "shoal".to_owned(),
@@ -418,9 +388,10 @@ fn raft_config(compaction: Compaction) -> Result<Arc<Config>, ClusterError> {
         // Elections are this module's.
         enable_elect: false,
         max_payload_entries: 256,
-        replication_lag_threshold: compaction.interval.max(1000),
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(compaction.interval.max(1)),
-        max_in_snapshot_log_to_keep: compaction.kept,
+        replication_lag_threshold: LAG,
+        // When to take one, and what to forget then, follows settings that may change (`compaction.rs`).
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
         purge_batch_size: 64,
         install_snapshot_timeout: 60_000,
         ..Config::default()

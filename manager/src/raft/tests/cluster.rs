@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use shoal_types::cluster::node::NodeRole;
+use shoal_types::cluster::settings::RaftSettings;
 use shoal_types::{ClusterId, NodeId, ServiceId};
 
-use super::super::{Compaction, Group, GroupConfig, Leadership, Member};
+use super::super::{Group, GroupConfig, Leadership, Member};
 use crate::ca::authority::{Authority, Subject, generate_request};
 use crate::ca::{Credentials, Issued};
 use crate::error::ClusterError;
@@ -30,7 +31,7 @@ struct World {
     cluster: ClusterId,
     dir: tempfile::TempDir,
     cuts: Cuts,
-    compaction: Compaction,
+    raft: RaftSettings,
 }
 
 struct MemberNode {
@@ -70,7 +71,7 @@ impl World {
             cluster: ClusterId::random(),
             dir: tempfile::tempdir().unwrap(),
             cuts: Cuts::default(),
-            compaction: Compaction::default(),
+            raft: RaftSettings::default(),
         }
     }
 
@@ -89,9 +90,8 @@ impl World {
         let client = Arc::new(RpcClient::new(CallAs::Node(Arc::clone(&credentials))));
         let config = GroupConfig {
             directory: self.dir.path().join(node.to_string()).join("manager"),
-            key: credentials.store_key().await.unwrap(),
+            keys: credentials.store_keys().await.unwrap(),
             me: Member { node, address },
-            compaction: self.compaction,
         };
         let group = Group::open(config, client).await.unwrap();
         let gate = Gate { group: Arc::clone(&group), me: node, cuts: Arc::clone(&self.cuts) };
@@ -102,7 +102,9 @@ impl World {
     /// A group of so many members, the first of which leads.
     async fn group(&self, n_members: usize) -> Vec<MemberNode> {
         let mut members = vec![self.start(self.credentials(), None).await];
-        members[0].group.begin(vec![Change::Create(fixtures::cluster().into())]).await.unwrap();
+        let mut cluster = fixtures::cluster();
+        cluster.spec.raft = self.raft;
+        members[0].group.begin(vec![Change::Create(cluster.into())]).await.unwrap();
         for _ in 1..n_members {
             let joining = self.start(self.credentials(), None).await;
             let member = Member { node: joining.credentials.node_id(), address: joining.address };
@@ -281,7 +283,9 @@ async fn an_orderly_stop_of_the_leader_costs_no_election_timeout() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_lags_behind_the_log_is_sent_a_snapshot() {
-    let world = World { compaction: Compaction { interval: 50, kept: 10 }, ..World::new() };
+    let raft =
+        RaftSettings { snapshot_interval: 50, entries_for_slow_followers: 10, ..RaftSettings::default() };
+    let world = World { raft, ..World::new() };
     let mut members = world.group(3).await;
     let (credentials, address) = members.remove(2).kill().await;
     for service in 1..=300 {
@@ -336,12 +340,42 @@ async fn one_member_of_a_lost_majority_goes_on_alone_when_forced() {
     let directory = world.dir.path().join(credentials.node_id().to_string()).join("manager");
     let me = Member { node: credentials.node_id(), address };
     for _ in 0..2 {
-        let key = credentials.store_key().await.unwrap();
-        Group::make_alone(directory.clone(), key, me.clone()).await.unwrap();
+        let keys = credentials.store_keys().await.unwrap();
+        Group::make_alone(directory.clone(), keys, me.clone()).await.unwrap();
     }
     let alone = world.start(credentials, Some(address)).await;
     eventually("it leads", || alone.is_leading()).await;
     alone.group.commit(create(6)).await.unwrap();
     assert!((1..=6).all(|service| alone.has(service)));
     assert_eq!(alone.group.members().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_of_a_store_is_exchanged_while_it_is_written() {
+    let world = World::new();
+    let mut members = world.group(1).await;
+    let member = members.remove(0);
+    let group = Arc::clone(&member.group);
+    let writing = tokio::spawn(async move {
+        for service in 1..=100 {
+            group.commit(create(service)).await.unwrap();
+        }
+    });
+    let credentials = Arc::clone(&member.credentials);
+    for _ in 0..3 {
+        let keys = credentials.draw_store_key().await.unwrap();
+        member.group.change_key(keys.current).await.unwrap();
+        credentials.forget_former_store_key().await.unwrap();
+    }
+    writing.await.unwrap();
+    // As if the daemon had ended before it was carried out: what is there opens with the former key.
+    credentials.draw_store_key().await.unwrap();
+    let (credentials, address) = member.kill().await;
+    let again = world.start(Arc::clone(&credentials), Some(address)).await;
+    assert!((1..=100).all(|service| again.has(service)));
+    again.group.change_key(credentials.store_keys().await.unwrap().current).await.unwrap();
+    credentials.forget_former_store_key().await.unwrap();
+    let (credentials, address) = again.kill().await;
+    let last = world.start(credentials, Some(address)).await;
+    assert!((1..=100).all(|service| last.has(service)));
 }

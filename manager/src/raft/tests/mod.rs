@@ -9,14 +9,14 @@ use openraft::testing::{StoreBuilder, Suite};
 use super::log::LogStore;
 use super::machine::Machine;
 use super::types::{StorageError, TypeConfig};
-use super::{Disk, Key};
+use super::{Disk, Key, StoreKeys};
 
 struct Builder;
 
 impl StoreBuilder<TypeConfig, LogStore, Machine, tempfile::TempDir> for Builder {
     async fn build(&self) -> Result<(tempfile::TempDir, LogStore, Machine), StorageError> {
         let dir = tempfile::tempdir().unwrap();
-        let disk = Disk::open(dir.path(), Key::random()).unwrap();
+        let disk = Disk::open(dir.path(), StoreKeys { current: Key::random(), former: None }).unwrap();
         let (log, machine) = (LogStore::open(disk.clone()).unwrap(), Machine::open(disk).unwrap());
         Ok((dir, log, machine))
     }
