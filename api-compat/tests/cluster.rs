@@ -254,6 +254,11 @@ impl Membership for FakeCluster {
         Ok("SWMKEY-1-x".into())
     }
 
+    async fn backup(&self) -> Result<String, ClusterError> {
+        self.note("backup")?;
+        Ok("shoal swarm backup 1\n{}\n".into())
+    }
+
     async fn inspect(&self) -> Result<(Whole, JoinTokens), ClusterError> {
         self.note("inspect")?;
         let cluster = Whole {

@@ -196,7 +196,14 @@ impl Daemon {
     #[track_caller]
     #[must_use]
     pub fn run_verb(&self, verb: &str) -> Outcome {
-        let options = DaemonOptions { verb: Some(verb.to_owned()), ..DaemonOptions::default() };
+        self.run_verb_with(verb, "")
+    }
+
+    /// The same with further flags, written as on a command line.
+    #[track_caller]
+    #[must_use]
+    pub fn run_verb_with(&self, verb: &str, flags: &str) -> Outcome {
+        let options = DaemonOptions { verb: Some(verb.to_owned()), ..DaemonOptions::flags(flags) };
         run_within(self.start_command(&options), b"", START_STOP_LIMIT)
     }
 

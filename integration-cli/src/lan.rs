@@ -4,7 +4,7 @@
 //!   lan (netns)                 machine 1 (netns)           machine 2
 //!   br0 -- port1 <-- veth --> lan0 192.0.2.1     port2 <-- veth --> lan0 192.0.2.2
 //! ```
-//! Cables can be cut and mended. The namespace goes with the test process, and a cable with its machine.
+//! Cables can be cut and mended, one way too. The namespace goes with the test process, and a cable with its machine.
 
 use std::process::Command;
 
@@ -51,6 +51,23 @@ impl Lan {
     #[track_caller]
     pub fn mend(&self, number: u8) {
         run(self.inside(&format!("ip link set port{number} up")), b"").ok();
+    }
+
+    /// Loses whatever a machine sends; it still hears the others. One machine at a time.
+    #[track_caller]
+    pub fn mute(&self, number: u8) {
+        let script = format!(
+            "nft add table bridge cuts; \
+             nft add chain bridge cuts pass '{{ type filter hook forward priority 0; }}'; \
+             nft add rule bridge cuts pass iifname port{number} drop"
+        );
+        run(self.inside(&script), b"").ok();
+    }
+
+    /// Ends that.
+    #[track_caller]
+    pub fn unmute(&self) {
+        run(self.inside("nft delete table bridge cuts"), b"").ok();
     }
 
     fn inside(&self, script: &str) -> Command {

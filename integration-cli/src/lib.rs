@@ -25,6 +25,7 @@ pub mod http;
 pub mod images;
 pub mod lan;
 pub mod leftovers;
+pub mod linear;
 pub mod log_audit;
 pub mod machine;
 pub mod net;

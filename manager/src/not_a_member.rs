@@ -84,6 +84,10 @@ impl Membership for NotAMember {
         Err(ClusterError::NotAMember)
     }
 
+    async fn backup(&self) -> Result<String, ClusterError> {
+        Err(ClusterError::NotAMember)
+    }
+
     async fn inspect(&self) -> Result<(ClusterObject, JoinTokens), ClusterError> {
         Err(ClusterError::NotAMember)
     }

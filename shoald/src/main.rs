@@ -50,13 +50,14 @@ fn main() -> ExitCode {
         Some("netd") => overlay_net::netd::main(rest()),
         Some("runtime") => node_runtime::cli::main(rest()),
         Some("check-config") => check_config::run(rest()),
+        Some("restore-swarm") => membership::restore::run(rest()),
         Some("uninstall") => with_command_line(rest(), daemon::uninstall),
         _ => with_command_line(arguments.into_iter(), daemon::run),
     }
 }
 
 /// Reads the daemon's command line and does what it says, or `act`.
-fn with_command_line(
+pub(crate) fn with_command_line(
     arguments: impl Iterator<Item = OsString>,
     act: impl FnOnce(&config::CommandLine) -> ExitCode,
 ) -> ExitCode {
@@ -82,7 +83,7 @@ fn with_command_line(
 }
 
 /// Tells the user why nothing happens.
-fn fail(error: &dyn std::fmt::Display) -> ExitCode {
+pub(crate) fn fail(error: &dyn std::fmt::Display) -> ExitCode {
     use std::io::Write as _;
     // Nobody is left to be told if even this fails.
     let _ = writeln!(std::io::stderr(), "{error}");

@@ -41,6 +41,18 @@ const PARTS: &[Part] = &[
         run: crash,
     },
     Part {
+        name: "faults",
+        in_all: false,
+        help: "five minutes of a cluster of 3 managers and 4 workers that are cut off, stopped and killed",
+        run: faults,
+    },
+    Part {
+        name: "simulate",
+        in_all: false,
+        help: "10,000 seeds of the deterministic simulation of a cluster",
+        run: simulate,
+    },
+    Part {
         name: "vm",
         in_all: false,
         help: "the core cases on a stock Debian kernel in QEMU",
@@ -93,6 +105,24 @@ fn crash() -> Result<()> {
     build_daemon()?;
     let test = ["test", "--package", "integration-cli", "--locked", "--", "main::crash"];
     call_with("cargo", &test, &[("SHOAL_CRASH_SWEEP", "long")])
+}
+
+/// `SHOAL_FAULTS` in the environment takes the place of the usual plan.
+fn faults() -> Result<()> {
+    build_daemon()?;
+    let plan = std::env::var("SHOAL_FAULTS");
+    let plan = plan.as_deref().unwrap_or("seconds=300 managers=3 workers=4 seed=1");
+    let test = ["test", "--package", "integration-cli", "--locked", "--", "cluster::faults"];
+    call_with("cargo", &test, &[("SHOAL_FAULTS", plan)])
+}
+
+/// Optimised, because it is long; `SHOAL_SIM_SEEDS` in the environment takes the place of the usual number.
+fn simulate() -> Result<()> {
+    let seeds = std::env::var("SHOAL_SIM_SEEDS");
+    let seeds = seeds.as_deref().unwrap_or("10000");
+    let test =
+        ["test", "--release", "--package", "manager", "--lib", "--locked", "--", "simulation::whatever", "--nocapture"];
+    call_with("cargo", &test, &[("SHOAL_SIM_SEEDS", seeds)])
 }
 
 fn compose() -> Result<()> {

@@ -3,9 +3,12 @@
 //! Start reading at [`Cluster`]. The number of nodes is kept small: a daemon costs a second of a processor. Cases that take long
 //! belong into a suite of their own; those here are what every change has to pass.
 
+mod availability;
 mod failover;
+mod faults;
 mod keys;
 mod membership;
+mod recovery;
 mod services;
 
 use std::time::Duration;
@@ -35,7 +38,16 @@ const EXPECTED: [&str; 12] = [
 ];
 
 pub(crate) fn cases() -> Vec<Case> {
-    [failover::cases(), keys::cases(), membership::cases(), services::cases()].concat()
+    [
+        availability::cases(),
+        failover::cases(),
+        faults::cases(),
+        keys::cases(),
+        membership::cases(),
+        recovery::cases(),
+        services::cases(),
+    ]
+    .concat()
 }
 
 /// Daemons that can reach each other.

@@ -38,6 +38,9 @@ pub trait Membership: Send + Sync {
     /// The key that opens them; empty when they are not locked.
     async fn unlock_key(&self) -> Result<String, ClusterError>;
 
+    /// The whole cluster as text, for [`crate::backup::restore`].
+    async fn backup(&self) -> Result<String, ClusterError>;
+
     /// The cluster and what lets machines join it.
     async fn inspect(&self) -> Result<(Cluster, JoinTokens), ClusterError>;
 

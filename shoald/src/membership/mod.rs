@@ -2,7 +2,8 @@
 //!
 //! Start reading at [`SwarmMembership`], the port for the front end; [`owner`] holds what runs and is the only one to change it.
 //! `address.rs` finds out where this node is (pure), `record.rs` keeps that, `dispatcher.rs` leads the worker to the managers, `switch.rs`
-//! the front end to this machine's manager, `events.rs` tells what happens there. It is here and not in one of the two crates because
+//! the front end to this machine's manager, `events.rs` tells what happens there, `restore.rs` makes a
+//! manager of a backup. It is here and not in one of the two crates because
 //! both begin and end together.
 //!
 //! ```text
@@ -18,6 +19,7 @@ mod events;
 mod member;
 mod owner;
 mod record;
+pub(crate) mod restore;
 mod switch;
 
 use std::path::PathBuf;
@@ -206,6 +208,10 @@ impl Membership for SwarmMembership {
 
     async fn unlock_key(&self) -> Result<String, ClusterError> {
         self.manager()?.unlock_key().await
+    }
+
+    async fn backup(&self) -> Result<String, ClusterError> {
+        self.manager()?.backup().await
     }
 
     async fn inspect(&self) -> Result<(ClusterObject, JoinTokens), ClusterError> {

@@ -2,15 +2,18 @@
 //!
 //! Start reading at [`routes`].
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use manager::api::membership::{LeaveForce, Rotation};
 
 use super::{managers, seen_version, strict_truth};
 use crate::extract::Call;
 use crate::model::cluster::{Swarm, SwarmInit, SwarmJoin, SwarmSpec, SwarmUnlock, UnlockKeyResponse};
-use crate::reply::{self, Outcome};
-use crate::route::{Route, get, post};
+use crate::reply::{self, Body, Outcome};
+use crate::route::{BodyKind, Route, get, post};
 use crate::{compat, convert};
+
+/// What a backup is.
+const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 /// The operations on the cluster as a whole.
 pub(super) fn routes() -> Vec<Route> {
@@ -44,6 +47,13 @@ pub(super) fn routes() -> Vec<Route> {
             .takes::<SwarmSpec>()
             .gives_nothing(200)
             .fails(&[400, 404, 501, 503]),
+        get("/swarm/backup", backup)
+            .about(
+                "SwarmBackup",
+                "Gives the whole cluster as one text, for `shoald restore-swarm`. Not in Docker.",
+            )
+            .gives_body(200, BodyKind::Text)
+            .fails(&[503]),
         get("/swarm/unlockkey", unlock_key)
             .about("SwarmUnlockkey", "Shows the key that unlocks managers.")
             .gives::<UnlockKeyResponse>(200)
@@ -94,6 +104,11 @@ async fn update(mut call: Call) -> Outcome {
     rotation.signing = signing;
     membership.update(version, spec, rotation).await?;
     Ok(reply::empty(StatusCode::OK))
+}
+
+async fn backup(call: Call) -> Outcome {
+    let text = managers(&call)?.membership.backup().await?;
+    Ok(reply::with_type(StatusCode::OK, PLAIN, Body::from(text)))
 }
 
 async fn unlock_key(call: Call) -> Outcome {
