@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use integration_cli::condition::{eventually, poll, within};
 use integration_cli::http::{Client, Request};
 use integration_cli::linear::{Effect, Operation, check};
+use integration_cli::report::note;
 use integration_cli::{Test, cases};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -180,7 +181,7 @@ fn value_of(config: &Value) -> u64 {
 
 fn a_register_stays_linearizable_under_faults(t: &Test) {
     let plan = Plan::from_environment();
-    println!("{plan:?}");
+    note(&format!("{plan:?}"));
     let cluster = Cluster::formed(t, plan.managers, plan.workers);
     // What daemons say while they are tormented is not what this is about.
     cluster.nodes.iter().for_each(|node| node.daemon().announce(""));
@@ -221,12 +222,12 @@ fn a_register_stays_linearizable_under_faults(t: &Test) {
     history.note(Effect::Read(last), begun, Some(Instant::now()));
     let operations = history.operations.lock().unwrap();
     check(0, &operations).unwrap();
-    println!(
+    note(&format!(
         "{} operations on the register, {} configs, {faults} faults; longest time without an acknowledged write {:?}",
         operations.len(),
         history.created.lock().unwrap().len(),
         history.longest_silence.lock().unwrap(),
-    );
+    ));
     cluster.dissolve();
 }
 
@@ -298,7 +299,7 @@ fn goes_on(history: &History, when: &str) {
     within(PATIENCE, &format!("writes go on {when}"), || {
         (history.acknowledged.load(Ordering::SeqCst) >= before + PROGRESS).then_some(())
     });
-    println!("writes went on {when}: {PROGRESS} in {:?}", begun.elapsed());
+    note(&format!("writes went on {when}: {PROGRESS} in {:?}", begun.elapsed()));
 }
 
 fn leader(cluster: &Cluster) -> Option<usize> {
