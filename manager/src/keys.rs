@@ -36,8 +36,9 @@ pub(crate) async fn renew_when_expired(desk: Arc<Desk>, stop: CancellationToken)
             true => RENEW_EVERY,
             false => until(Timestamp::now(), desk.credentials.not_after()).min(LOOK_EVERY),
         };
-        // Both may be dropped; what is waited for is a time.
+        // Both may be dropped.
         tokio::select! {
+            // When a certificate ends is a time.
             () = tokio::time::sleep(wait.max(SHORTEST)) => {}
             () = stop.cancelled() => return,
         }
