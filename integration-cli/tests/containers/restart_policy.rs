@@ -95,6 +95,11 @@ fn in_back_off(t: &Test) -> integration_cli::Container {
         (inspected["RestartCount"].as_i64() >= Some(5) && inspected["State"]["Restarting"] == true)
             .then_some(())
     });
+    // The state is there a moment before its event.
+    eventually("the end of the last run is told", || {
+        let told = t.past_events(&t.container_filter(&container.id));
+        (told.last()?.label() == "container die").then_some(())
+    });
     container
 }
 
