@@ -10,12 +10,10 @@ use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode}
 use hickory_proto::rr::rdata::{A, AAAA, PTR};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
-use super::records::{Asked, Found, Zones};
+use super::records::{Asked, CONTAINER_TTL, Found, Zones};
 use crate::netd::protocol::Resolver;
 use crate::spec::Forwarding;
 
-/// Docker's lifetime of answers.
-const TTL: u32 = 600;
 /// What a client without EDNS can take over UDP (RFC 1035, 4.2.1).
 const PLAIN_UDP_LEN: usize = 512;
 /// The size that our EDNS answers announce.
@@ -139,10 +137,10 @@ fn look_up(question: &Query, resolver: &Resolver, zones: &Zones, turn: usize) ->
     let target = resolver.links.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(&name));
     let wanted = target.map_or_else(|| name.clone(), |(_, container)| container.to_ascii_lowercase());
     match zones.addresses(&resolver.networks, &wanted, asked) {
-        Found::Addresses(mut addresses) => {
+        Found::Addresses(mut addresses, ttl) => {
             let shift = turn % addresses.len();
             addresses.rotate_left(shift);
-            Some(addresses.into_iter().map(|address| address_record(question.name(), address)).collect())
+            Some(addresses.into_iter().map(|address| address_record(question.name(), address, ttl)).collect())
         }
         Found::OtherFamily => Some(Vec::new()),
         // A user who sets ndots wants single labels to be tried with the search list, not sent to strangers.
@@ -165,15 +163,15 @@ fn reverse(question: &Query, resolver: &Resolver, zones: &Zones) -> Option<Vec<R
     let name = zones.name(&resolver.networks, net.addr())?;
     let mut name = Name::from_labels(name.split('.').map(str::as_bytes)).ok()?;
     name.set_fqdn(true);
-    Some(vec![Record::from_rdata(question.name().clone(), TTL, RData::PTR(PTR(name)))])
+    Some(vec![Record::from_rdata(question.name().clone(), CONTAINER_TTL, RData::PTR(PTR(name)))])
 }
 
-fn address_record(name: &Name, address: IpAddr) -> Record {
+fn address_record(name: &Name, address: IpAddr, ttl: u32) -> Record {
     let data = match address {
         IpAddr::V4(v4) => RData::A(A(v4)),
         IpAddr::V6(v6) => RData::AAAA(AAAA(v6)),
     };
-    Record::from_rdata(name.clone(), TTL, data)
+    Record::from_rdata(name.clone(), ttl, data)
 }
 
 /// The name in lower case without the dot at its end.

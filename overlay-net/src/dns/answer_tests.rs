@@ -147,13 +147,13 @@ fn records_are_replaced_and_removed() {
     };
     zones.set(renamed);
     assert_eq!(zones.addresses(&networks, "web", Asked::V4), Found::Nothing);
-    assert!(matches!(zones.addresses(&networks, "renamed", Asked::V4), Found::Addresses(_)));
+    assert!(matches!(zones.addresses(&networks, "renamed", Asked::V4), Found::Addresses(..)));
     assert_eq!(zones.name(&networks, "fd00::2".parse().unwrap()), None);
     zones.remove(&endpoint);
     assert_eq!(zones.addresses(&networks, "renamed", Asked::V4), Found::Nothing);
     assert_eq!(
         zones.addresses(&networks, "shared", Asked::V4),
-        Found::Addresses(vec!["10.0.0.3".parse().unwrap()])
+        Found::Addresses(vec!["10.0.0.3".parse().unwrap()], CONTAINER_TTL)
     );
     for number in [2, 3] {
         zones.remove(&EndpointId::from_bytes([number; 32]));

@@ -12,6 +12,11 @@ use shoal_types::{EndpointId, NetworkId};
 use crate::netd::protocol::{NetworkNames, Record};
 use crate::overlay::spec::{NameChange, NameEntry};
 
+/// Docker's lifetime of answers.
+pub(super) const CONTAINER_TTL: u32 = 600;
+/// Tasks come and go by themselves: who remembers answers must ask again soon.
+const CLUSTER_TTL: u32 = 10;
+
 /// The names of every network.
 #[derive(Debug, Default)]
 pub(crate) struct Zones {
@@ -54,8 +59,8 @@ pub(crate) enum Found {
     Nothing,
     /// Somebody has it, but no address of the family that was asked for.
     OtherFamily,
-    /// These addresses, in the order of their appearance.
-    Addresses(Vec<IpAddr>),
+    /// These addresses, in the order of their appearance, and for how many seconds they may be remembered.
+    Addresses(Vec<IpAddr>, u32),
 }
 
 /// Address family that a query asks for.
@@ -200,7 +205,8 @@ impl Zones {
             let mut seen = HashSet::new();
             wanted.retain(|address| seen.insert(*address));
             if !wanted.is_empty() {
-                return Found::Addresses(wanted);
+                let of_cluster = holders.iter().any(|holder| matches!(holder.owner, Owner::Cluster(..)));
+                return Found::Addresses(wanted, if of_cluster { CLUSTER_TTL } else { CONTAINER_TTL });
             }
         }
         if known { Found::OtherFamily } else { Found::Nothing }

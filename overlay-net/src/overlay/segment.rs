@@ -222,7 +222,9 @@ impl Segment {
             match host.run_all(&batch) {
                 Ok(()) => break,
                 Err(error) if error.raw_os_error() == Some(libc::EEXIST) && Instant::now() < deadline => {
-                    thread::sleep(GONE_POLL);
+                    if !take_from_others(netns.path(), tunnel)? {
+                        thread::sleep(GONE_POLL);
+                    }
                 }
                 Err(error) => return Err(NetError::kernel(format!("create tunnel {name}"))(error)),
             }
@@ -255,6 +257,19 @@ impl Segment {
     }
 }
 
+/// Deletes a tunnel of the same identifier in the namespace of another network; answers whether there was one.
+///
+/// Identifiers are unique in the cluster: a network that still has this one was removed while the daemon was away.
+fn take_from_others(own: &Path, tunnel: Tunnel) -> Result<bool> {
+    let Some(dir) = own.parent() else { return Ok(false) };
+    let mut taken = false;
+    for path in netns::list(dir)?.iter().filter(|path| *path != own) {
+        let Ok(netns) = Netns::open(path) else { continue };
+        taken |= netns.run(|| delete_tunnels(Some(tunnel)))?? > 0;
+    }
+    Ok(taken)
+}
+
 /// Why networks with encryption are refused.
 const NO_ENCRYPTION: &str = "an overlay network with encryption (neither ESP nor WireGuard is provided)";
 
@@ -269,8 +284,9 @@ pub(crate) fn pin(dir: &Path, network: &NetworkId) -> PathBuf {
 /// taken apart in the kernel's own time.
 pub(crate) fn remove(dir: &Path, network: &NetworkId) -> Vec<NetError> {
     let path = pin(dir, network);
-    let tunnels =
-        Netns::open(&path).ok().map(|netns| netns.run(delete_tunnels).and_then(std::convert::identity));
+    let tunnels = Netns::open(&path)
+        .ok()
+        .map(|netns| netns.run(|| delete_tunnels(None)).and_then(std::convert::identity));
     let removed = netns::remove(&path);
     tunnels.and_then(Result::err).into_iter().chain(removed.err()).collect()
 }
@@ -282,13 +298,21 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<NetworkId>> {
     Ok(names.map(NetworkId::new).collect())
 }
 
-fn delete_tunnels() -> Result<()> {
+/// Deletes every tunnel of the namespace of the calling thread, or those of one identifier and port; answers how many.
+fn delete_tunnels(which: Option<Tunnel>) -> Result<usize> {
     let failed = || NetError::kernel("delete the tunnels of an overlay network");
     let mut inside = route_socket()?;
-    for found in vxlan::list(&mut inside).map_err(failed())? {
-        link::delete(&mut inside, &found.name.parse()?).map_err(failed())?;
+    let is_meant = |found: &vxlan::Found| {
+        which.is_none_or(|which| {
+            found.tunnel.is_some_and(|other| other.vni == which.vni && other.port == which.port)
+        })
+    };
+    let mut found = vxlan::list(&mut inside).map_err(failed())?;
+    found.retain(is_meant);
+    for tunnel in &found {
+        link::delete(&mut inside, &tunnel.name.parse()?).map_err(failed())?;
     }
-    Ok(())
+    Ok(found.len())
 }
 
 fn open_or_create(dir: &Path, network: &NetworkId, repaired: &mut Repaired) -> Result<Netns> {

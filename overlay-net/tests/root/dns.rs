@@ -316,7 +316,8 @@ fn many_questions_are_answered_quickly() {
             }
             let rate = f64::from(QUERIES) / began.elapsed().as_secs_f64();
             println!("dns with {in_flight} in flight: {rate:.0} queries/s");
-            assert!(rate > 500.0, "{rate}");
+            // A machine that does ten other things at once answers a tenth of what it could.
+            assert!(rate > 100.0, "{rate}");
         }
     });
 }
@@ -343,6 +344,9 @@ fn names_of_the_cluster_mix_and_unmix_by_their_owners() {
         assert_eq!(resolve(&a, "web"), "NoError 172.20.1.1");
         assert_eq!(resolve(&a, "WEB.mesh"), "NoError 172.20.1.1");
         assert_eq!(resolve(&a, "tasks.web"), "NoError 172.20.0.7");
+        // Tasks come and go, containers stay.
+        let lifetime = |name: &str| ask_udp(&a.netns(), &query(name, RecordType::A)).answers[0].ttl;
+        assert_eq!((lifetime("tasks.web"), lifetime("a")), (10, 600));
         let pointer = ask_udp(&a.netns(), &query("7.0.20.172.in-addr.arpa", RecordType::PTR));
         assert_eq!(in_words(&pointer), "NoError web.1.x.mesh.");
         let both = resolve(&a, "front");

@@ -1,6 +1,6 @@
 //! The routing mesh: published ports on every node, and what tasks see of their clients.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 
@@ -33,8 +33,9 @@ struct Mesh {
     tasks: Vec<Container>,
 }
 
-fn leg(network: &Arc<NetworkSpec>, address: &str) -> EndpointSpec {
-    endpoint(network, &[address])
+fn leg(network: &Arc<NetworkSpec>, v4: &str, v6: &str, number: usize) -> EndpointSpec {
+    let prefix = if v4.starts_with("10.") { 24 } else { 16 };
+    endpoint(network, &[&format!("{v4}.{number}/{prefix}"), &format!("{v6}:{number}/64")])
 }
 
 fn port(serving: &[&str], client: ClientAddress) -> IngressPort {
@@ -52,20 +53,22 @@ fn port(serving: &[&str], client: ClientAddress) -> IngressPort {
 }
 
 impl Mesh {
+    /// Of both families.
     fn new(cluster: &Cluster) -> Self {
-        let mut net = Overlay::new(&["10.0.0.0/24"], 4096);
+        let mut net = Overlay::new(&["10.0.0.0/24", "fd00:f::/64"], 4096);
         net.role = OverlayRole::Ingress;
         let mut mesh = Self { net, parts: Vec::new(), peers: Vec::new(), tasks: Vec::new() };
         for (number, node) in cluster.nodes.iter().enumerate() {
-            let gateway_bridge = bridge_network("docker_gwbridge", &["172.18.0.0/16"], |bridge| {
-                bridge.bridge = "docker_gwbridge".parse().unwrap();
-                bridge.icc = Icc::Denied;
-            });
+            let gateway_bridge =
+                bridge_network("docker_gwbridge", &["172.18.0.0/16", "fd00:18::/64"], |bridge| {
+                    bridge.bridge = "docker_gwbridge".parse().unwrap();
+                    bridge.icc = Icc::Denied;
+                });
             node.run(|| node.host.ensure_network(&gateway_bridge).unwrap());
             let spec = IngressSpec {
                 sandbox: SandboxId::random(),
-                inside: leg(&mesh.net.network(node), &format!("10.0.0.{}/24", 2 + number)),
-                outside: leg(&gateway_bridge, "172.18.0.2/16"),
+                inside: leg(&mesh.net.network(node), "10.0.0", "fd00:f:", 2 + number),
+                outside: leg(&gateway_bridge, "172.18.0", "fd00:18:", 2),
                 ports: Vec::new(),
             };
             let sandbox = node.run(|| node.host.ensure_ingress(&spec, None).unwrap());
@@ -79,12 +82,12 @@ impl Mesh {
     /// Starts a task, as the engine does: one leg in the mesh, one on the gateway bridge.
     fn task(&mut self, cluster: &Cluster, node: usize, number: u8) {
         let (part, node) = (&self.parts[node], &cluster.nodes[node]);
-        let inside = format!("10.0.0.{number}/24");
-        let outside = format!("172.18.0.{number}/16");
-        let task = node.container(&[
-            (&self.net.network(node), &[inside.as_str()]),
-            (&part.gateway_bridge, &[outside.as_str()]),
-        ]);
+        let task = node.container_with(&[], |spec| {
+            spec.endpoints = vec![
+                leg(&self.net.network(node), "10.0.0", "fd00:f:", number.into()),
+                leg(&part.gateway_bridge, "172.18.0", "fd00:18:", number.into()),
+            ];
+        });
         serve_in(&task, 80, &format!("t{number}"));
         self.peers.extend(self.net.peers(node, &task));
         self.tasks.push(task);
@@ -132,6 +135,25 @@ fn a_published_port_answers_on_every_node_and_tasks_see_the_client() {
             assert!(udp_large(outside, &at(node)).unwrap().ends_with(CLIENT));
             // Streams both ways, though tunnels carry less than the client's network.
             bulk(outside, &at(node));
+        }
+    });
+}
+
+#[test]
+fn published_ports_answer_over_ipv6_with_the_clients_address() {
+    in_cluster(2, |cluster| {
+        let mut mesh = Mesh::new(cluster);
+        mesh.task(cluster, 0, 10);
+        mesh.task(cluster, 1, 11);
+        let both = ["10.0.0.10", "10.0.0.11", "fd00:f::10", "fd00:f::11"];
+        mesh.publish(cluster, &[port(&both, ClientAddress::Kept)]);
+        let outside = Place::Inside(&cluster.outsider);
+        for node in &cluster.nodes {
+            let to = format!("[{}]:{PUBLISHED}", node.address_v6);
+            let seen: BTreeSet<String> = (0..24).map(|_| tcp(outside, &to).unwrap()).collect();
+            let expected = ["t10 2001:db8:1::99", "t11 2001:db8:1::99"].map(str::to_owned);
+            assert_eq!(seen, BTreeSet::from(expected));
+            bulk(outside, &to);
         }
     });
 }

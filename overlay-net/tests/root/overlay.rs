@@ -232,6 +232,25 @@ fn nothing_is_left_of_networks_that_are_removed() {
 }
 
 #[test]
+fn an_identifier_goes_to_the_network_that_has_it_now() {
+    in_cluster(2, |cluster| {
+        let former = Overlay::new(&["10.0.9.0/24"], 4096);
+        cluster.apply(&former, &[]);
+        // While these nodes were away the network was removed and its identifier given to another one.
+        let net = Overlay::new(&["10.0.1.0/24"], 4096);
+        let [one, two] = &cluster.nodes[..] else { panic!("two nodes") };
+        let a = one.container(&[(&net.network(one), &["10.0.1.2/24"])]);
+        let b = two.container(&[(&net.network(two), &["10.0.1.3/24"])]);
+        cluster.apply(&net, &[net.peers(one, &a), net.peers(two, &b)].concat());
+        serve_in(&b, 80, "b");
+        assert_eq!(tcp(Place::Inside(&a.netns()), "10.0.1.3:80").unwrap(), "b 10.0.1.2");
+        let report = one.run(|| one.host.retain_overlays(std::slice::from_ref(&net.id)));
+        assert_eq!(report.removed, [format!("overlay network {}", former.id)], "{report:?}");
+        assert_eq!(tcp(Place::Inside(&a.netns()), "10.0.1.3:80").unwrap(), "b 10.0.1.2");
+    });
+}
+
+#[test]
 fn encryption_is_refused_with_a_reason() {
     in_cluster(1, |cluster| {
         let net = Overlay::new(&["10.0.1.0/24"], 4096);
