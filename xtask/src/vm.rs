@@ -14,7 +14,7 @@ use crate::{call, read, root, setup};
 /// Memory of the guest in MiB.
 const MEMORY: &str = "3072";
 /// Seconds after which the guest has failed.
-const LIMIT: &str = "1500";
+const LIMIT: &str = "3000";
 /// Modules that the guest needs before it can mount its root, in loading order.
 const BOOT_MODULES: &[&str] = &[
     "virtio",
@@ -127,7 +127,7 @@ fn run(command: &[&str]) -> Result<()> {
         "console=ttyS0 panic=1 quiet loglevel=1 systemd.unified_cgroup_hierarchy=1",
     ];
     let quoted: Vec<String> = arguments.iter().map(|argument| format!("'{argument}'")).collect();
-    let shell = format!("timeout {} </dev/null 2>&1 | tr -d '\\r' | tee '{}'", quoted.join(" "), at(&output));
+    let shell = format!("timeout {} </dev/null 2>&1 | stdbuf -oL tr -d '\\r' | tee '{}'", quoted.join(" "), at(&output));
     call("sh", &["-c", &shell])?;
     let console = std::fs::read_to_string(&output)?;
     match console.lines().rev().find_map(|line| line.strip_prefix("vm: exit ")) {
