@@ -223,6 +223,7 @@ impl Segment {
                 Ok(()) => break,
                 Err(error) if error.raw_os_error() == Some(libc::EEXIST) && Instant::now() < deadline => {
                     if !take_from_others(netns.path(), tunnel)? {
+                        // The kernel tells nobody when a namespace without a name is gone at last.
                         thread::sleep(GONE_POLL);
                     }
                 }
