@@ -478,6 +478,7 @@ impl Networks for Fake {
         }
         let endpoint = objects::endpoint();
         Ok(NetworkView {
+            overlay: None,
             network: objects::network(),
             containers: BTreeMap::from([(ContainerId::from_bytes([1; 32]), ("one".to_owned(), endpoint))]),
             address_use: BTreeMap::from([(

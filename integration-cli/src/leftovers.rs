@@ -73,13 +73,14 @@ fn is_kept(point: &str) -> bool {
     point.ends_with("/netns/default") || point == "/data"
 }
 
-/// Interfaces beside loopback, the uplink, the cable to a shared network and at most one bridge of the daemon.
+/// Interfaces beside loopback, the uplink, the cable to a shared network, at most one bridge of the daemon and the one that a
+/// cluster leaves behind as Docker does.
 fn interfaces(machine: &Machine) -> Vec<String> {
     let mut list = machine.inside("ip");
     list.args(["-o", "link", "show"]);
     let listed = run(list, b"").ok();
     let names = listed.lines().filter_map(|line| line.split(": ").nth(1)).map(str::to_owned);
-    let own = ["lo", "docker0", "shoal0", "lan0"];
+    let own = ["lo", "docker0", "shoal0", "lan0", "docker_gwbridge"];
     names
         .filter(|name| !own.contains(&name.split('@').next().unwrap_or_default()) && !name.starts_with("up0"))
         .collect()

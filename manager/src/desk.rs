@@ -108,6 +108,7 @@ impl Desk {
             paths::HEARTBEAT => Reply::json(&dispatcher.heartbeat(node, &call.json().await?)?),
             paths::REPORT => Reply::json(&dispatcher.report(node, call.json().await?).await?),
             paths::LOGS => Reply::json(&dispatcher.publish_logs(node, call.json().await?).await?),
+            paths::NETWORK => Reply::json(&dispatcher.look_up(node, &call.json::<String>().await?)?),
             paths::ATTACH => Reply::json(&dispatcher.attach(node, call.json().await?).await?),
             paths::DETACH => Reply::json(&dispatcher.detach(node, call.json().await?).await?),
             _ => Reply::json(&dispatcher.goodbye(node).await?),
@@ -176,6 +177,7 @@ impl Service for OpenDesk {
             | paths::HEARTBEAT
             | paths::REPORT
             | paths::LOGS
+            | paths::NETWORK
             | paths::ATTACH
             | paths::DETACH
             | paths::GOODBYE => desk.serve_dispatcher(call).await,

@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shoal_types::ErrorKind;
 use shoal_types::cluster::node::{Availability, TlsInfo};
+use shoal_types::cluster::overlay::OverlayNetwork;
 use shoal_types::protocol::{
     AttachReply, AttachRequest, DetachRequest, HeartbeatReply, LogReport, ManagerPeer, SessionEvent,
     SessionId, SessionRequest, StatusReport,
@@ -378,6 +379,11 @@ impl SessionHandle {
     pub async fn publish_logs(&self, report: LogReport) -> Result<(), ClusterError> {
         let report = LogsOfSession { session: self.id.clone(), report };
         self.call(paths::LOGS, &report, LOGS_LIMIT).await
+    }
+
+    /// Looks up a network that plain containers may join.
+    pub async fn look_up(&self, network: &str) -> Result<OverlayNetwork, ClusterError> {
+        self.call(paths::NETWORK, &network, REPORT_LIMIT).await
     }
 
     /// Lets a container of this node join a network of the cluster.

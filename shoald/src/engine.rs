@@ -35,6 +35,7 @@ use node_agent::shim_client::{ProcessShims, ShimProgram};
 use node_agent::store::{Store, StoreError};
 use node_agent::system::{Counted, NodeSystem};
 use node_agent::volumes::{ImageMounts, VolumeStore};
+use node_agent::worker::Overlays;
 use rustix::process::Rlimit;
 use shoal_types::Platform;
 use tokio_util::sync::CancellationToken;
@@ -179,7 +180,7 @@ impl Engine {
         authorization.check(&config.authorization_plugins).await.map_err(StartError::Authorization)?;
         authorization.ask(&config.authorization_plugins);
         let membership = match policies {
-            Policies::Follow => Some(open_membership(config, &node, store).await),
+            Policies::Follow => Some(open_membership(config, &node, store, Arc::new(networks.clone())).await),
             Policies::LeaveAlone => None,
         };
         let cluster = membership.as_ref().map_or_else(NotAMember::bundle, SwarmMembership::cluster);
@@ -215,6 +216,9 @@ impl Engine {
         let networks = self.networks.clone();
         let netd = async move { networks.watch_netd().await };
         background.spawn(stop.clone().run_until_cancelled_owned(netd));
+        let networks = self.networks.clone();
+        let overlays = async move { networks.watch_overlays().await };
+        background.spawn(stop.clone().run_until_cancelled_owned(overlays));
         if let Some(membership) = self.membership.clone() {
             let events = self.events.clone();
             let relay = async move { membership.relay_events(events).await };
@@ -322,8 +326,13 @@ impl Stores {
     }
 }
 
-async fn open_membership(config: &Config, node: &Node, store: Store) -> SwarmMembership {
-    let settings = swarm::membership_settings(config);
+async fn open_membership(
+    config: &Config,
+    node: &Node,
+    store: Store,
+    overlays: Arc<dyn Overlays>,
+) -> SwarmMembership {
+    let settings = swarm::membership_settings(config, overlays);
     SwarmMembership::open(MembershipParts { node: node.clone(), store, settings }).await
 }
 

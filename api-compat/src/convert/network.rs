@@ -3,10 +3,13 @@
 //! Start reading at [`spec`] and [`shown`].
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::str::FromStr;
 
-use node_agent::api::networks::{AddressUse, NetworkView};
+use node_agent::api::networks::{AddressUse, NetworkView, OverlayServiceView, OverlayTaskView, OverlayView};
+use shoal_types::NodeId;
 use shoal_types::cluster::network::{AllocatedPool, ClusterNetwork};
+use shoal_types::cluster::service::PublishedServicePort;
 use shoal_types::container::state::EndpointStatus;
 use shoal_types::network::{IpamSpec, Network as Observed, NetworkScope, NetworkSpec, PoolSpec};
 
@@ -14,7 +17,7 @@ use crate::error::ApiError;
 use crate::model::Texts;
 use crate::model::network::{
     ConfigReference, EndpointResource, Ipam, IpamConfig, IpamStatus, Network, NetworkCreate, NetworkStatus,
-    SubnetStatus,
+    NetworkTask, PeerInfo, ServiceInfo, SubnetStatus,
 };
 
 /// The network that a request describes.
@@ -99,6 +102,8 @@ pub(crate) fn shown(network: &Observed) -> Network {
         options: spec.options.clone(),
         labels: spec.labels.clone(),
         status: None,
+        peers: None,
+        services: None,
     }
 }
 
@@ -139,6 +144,42 @@ pub(crate) fn shown_view(view: &NetworkView) -> Network {
         containers: Some(containers),
         status: Some(NetworkStatus { ipam: IpamStatus { subnets: subnets(&view.address_use) } }),
         ..shown(&view.network)
+    }
+}
+
+/// Adds who takes part in a network of the cluster, with its services if they were asked for.
+pub(crate) fn add_overlay(shown: &mut Network, view: &OverlayView, detail: Detail) {
+    let peer = |(id, address): (&NodeId, &IpAddr)| PeerInfo { name: id.to_string(), ip: address.to_string() };
+    shown.peers = Some(view.nodes.iter().map(peer).collect());
+    if detail == Detail::Verbose {
+        let services = view.services.iter();
+        shown.services =
+            Some(services.map(|(name, service)| (name.clone(), service_info(service))).collect());
+    }
+}
+
+/// Whether services are shown too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// They are not.
+    Usual,
+    /// They are.
+    Verbose,
+}
+
+fn service_info(service: &OverlayServiceView) -> ServiceInfo {
+    let port = |port: &PublishedServicePort| format!("Target: {}, Publish: {}", port.target, port.published);
+    let task = |task: &OverlayTaskView| NetworkTask {
+        name: task.name.clone(),
+        endpoint_id: String::new(),
+        endpoint_ip: task.address.to_string(),
+        info: Texts::from([("Host IP".to_owned(), task.vtep.to_string())]),
+    };
+    ServiceInfo {
+        vip: service.vip.map(|vip| vip.to_string()).unwrap_or_default(),
+        ports: service.ports.iter().map(port).collect(),
+        local_lb_index: 0,
+        tasks: service.tasks.iter().map(task).collect(),
     }
 }
 

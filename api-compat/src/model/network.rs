@@ -144,6 +144,60 @@ pub struct Network {
     /// How full it is. Since 1.52.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<NetworkStatus>,
+    /// The nodes that take part in a network of the cluster; left out of lists and of other networks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peers: Option<Vec<PeerInfo>>,
+    /// Services in a network of the cluster by name, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub services: Option<BTreeMap<String, ServiceInfo>>,
+}
+
+/// A node that takes part in a network of the cluster.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "PascalCase")]
+pub struct PeerInfo {
+    /// Its id.
+    pub name: String,
+    /// Its end of the tunnels.
+    #[serde(rename = "IP")]
+    pub ip: String,
+}
+
+/// A service in a network of the cluster.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ServiceInfo {
+    /// Its address; empty when its name leads to the tasks themselves.
+    #[serde(rename = "VIP")]
+    pub vip: String,
+    /// Ports that it publishes there.
+    #[serde(rename = "Ports")]
+    pub ports: Vec<String>,
+    /// Place in the load balancer of the node; there are none here.
+    #[serde(rename = "LocalLBIndex")]
+    pub local_lb_index: i64,
+    /// Its tasks.
+    #[serde(rename = "Tasks")]
+    pub tasks: Vec<NetworkTask>,
+}
+
+/// A task in a network of the cluster.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct NetworkTask {
+    /// Its name.
+    #[serde(rename = "Name")]
+    pub name: String,
+    /// Id of its endpoint, which only its node knows.
+    #[serde(rename = "EndpointID")]
+    pub endpoint_id: String,
+    /// Its address.
+    #[serde(rename = "EndpointIP")]
+    pub endpoint_ip: String,
+    /// `Host IP`: its node's end of the tunnels.
+    #[serde(rename = "Info")]
+    pub info: Texts,
 }
 
 /// A container in a network.

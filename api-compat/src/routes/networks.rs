@@ -10,6 +10,7 @@ use shoal_types::ErrorKind;
 use shoal_types::network::NetworkScope;
 
 use crate::compat::networks::{self as compat, Told};
+use crate::convert::network::Detail;
 use crate::convert::{self, network_settings};
 use crate::error::ApiError;
 use crate::extract::Call;
@@ -114,9 +115,14 @@ fn scope(value: &str) -> Result<NetworkScope, String> {
 }
 
 async fn inspect(call: Call) -> Outcome {
-    if let Some(verbose) = call.query.some_text("verbose") {
-        check_bool("verbose", &verbose)?;
-    }
+    let detail = match call.query.some_text("verbose") {
+        Some(verbose) => {
+            check_bool("verbose", &verbose)?;
+            let is_verbose = matches!(verbose.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True");
+            if is_verbose { Detail::Verbose } else { Detail::Usual }
+        }
+        None => Detail::Usual,
+    };
     let name = call.name().to_owned();
     let missing = || ApiError::from(NodeError::NoSuchNetwork(name.clone()));
     let wanted = call.query.some_text("scope").filter(|_| call.version.is_from(31));
@@ -134,6 +140,7 @@ async fn inspect(call: Call) -> Outcome {
     } else {
         cluster_networks::found(&state.cluster, call.name()).await?
     };
+    let overlay = of_node.as_ref().and_then(|view| view.overlay.clone());
     let mut shown = match (of_cluster, of_node) {
         (None, None) => return Err(missing()),
         (None, Some(view)) => convert::network::shown_view(&view),
@@ -147,6 +154,9 @@ async fn inspect(call: Call) -> Outcome {
             }
         }
     };
+    if let Some(overlay) = overlay {
+        convert::network::add_overlay(&mut shown, &overlay, detail);
+    }
     compat::shown(&mut shown, call.version, Told::Alone);
     reply::json(&shown)
 }

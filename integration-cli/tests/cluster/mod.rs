@@ -8,6 +8,7 @@ mod failover;
 mod faults;
 mod keys;
 mod membership;
+mod overlay;
 mod recovery;
 mod services;
 
@@ -44,6 +45,7 @@ pub(crate) fn cases() -> Vec<Case> {
         faults::cases(),
         keys::cases(),
         membership::cases(),
+        overlay::cases(),
         recovery::cases(),
         services::cases(),
     ]

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 use shoal_types::cluster::node::{NodeState, NodeStatus};
+use shoal_types::cluster::overlay::OverlayNetwork;
 use shoal_types::protocol::{
     AttachReply, AttachRequest, DetachRequest, HeartbeatReply, LogReport, PROTOCOL_VERSION, SessionId,
     SessionRequest, StatusReport,
@@ -18,7 +19,7 @@ use tokio::sync::mpsc;
 
 use super::{BEATS, Dispatcher, REGISTRATION_WINDOW, REGISTRATIONS, Session};
 use crate::error::ClusterError;
-use crate::overlay::attachments::{attach, detach};
+use crate::overlay::attachments::{attach, detach, look_up};
 use crate::store::{Change, Draft};
 
 /// How often a container is given another address before it is told that there is none.
@@ -124,6 +125,11 @@ impl Dispatcher {
     pub(crate) async fn publish_logs(&self, node: NodeId, logs: LogsOfSession) -> Result<(), ClusterError> {
         self.beat(node, &logs.session)?;
         self.logs.publish(node, logs.report).await
+    }
+
+    /// Looks up a network that plain containers may join, for a node.
+    pub(crate) fn look_up(&self, node: NodeId, network: &str) -> Result<OverlayNetwork, ClusterError> {
+        look_up(&self.store.snapshot(), node, network).map(|(_, overlay)| overlay)
     }
 
     /// Lets a container of a node join a network of the cluster.

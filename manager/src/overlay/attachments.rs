@@ -4,11 +4,12 @@
 //! again when somebody else was given the address first.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use shoal_types::cluster::Meta;
 use shoal_types::cluster::network::ClusterNetwork;
-use shoal_types::cluster::overlay::{Attachment, OVERLAY_DRIVER};
+use shoal_types::cluster::overlay::{Attachment, OVERLAY_DRIVER, OverlayNetwork};
 use shoal_types::protocol::{AttachReply, AttachRequest};
 use shoal_types::{ErrorKind, NetworkId, NodeId, TaskId};
 
@@ -24,25 +25,9 @@ pub(crate) fn attach(
     node: NodeId,
     request: &AttachRequest,
 ) -> Result<AttachReply, ClusterError> {
-    let network = find(draft.view(), &request.network)?;
-    if !network.spec.attachable {
-        return Err(ClusterError::refused(
-            ErrorKind::Forbidden,
-            format!(
-                "rpc error: code = PermissionDenied desc = network {} not manually attachable",
-                network.spec.name
-            ),
-        ));
-    }
-    let overlay = entries::network(draft.view(), &network, node).ok_or_else(|| {
-        ClusterError::refused(
-            ErrorKind::Unavailable,
-            format!("network {} has no addresses yet", network.spec.name),
-        )
-    })?;
-    let has_it = |other: &&std::sync::Arc<Attachment>| {
-        other.container == request.container && other.network == network.id
-    };
+    let (network, overlay) = look_up(draft.view(), node, &request.network)?;
+    let has_it =
+        |other: &&Arc<Attachment>| other.container == request.container && other.network == network.id;
     let known = draft.view().attachments_on(node).find(has_it).cloned();
     let mut attachment = match known {
         Some(known) => Attachment::clone(&known),
@@ -73,6 +58,31 @@ pub(crate) fn attach(
     Ok(reply)
 }
 
+/// A network that plain containers may join, by name or id, and what a node is told of it.
+pub(crate) fn look_up(
+    view: &Snapshot,
+    node: NodeId,
+    text: &str,
+) -> Result<(Arc<ClusterNetwork>, OverlayNetwork), ClusterError> {
+    let network = find(view, text)?;
+    if !network.spec.attachable {
+        return Err(ClusterError::refused(
+            ErrorKind::Forbidden,
+            format!(
+                "rpc error: code = PermissionDenied desc = network {} not manually attachable",
+                network.spec.name
+            ),
+        ));
+    }
+    let overlay = entries::network(view, &network, node).ok_or_else(|| {
+        ClusterError::refused(
+            ErrorKind::Unavailable,
+            format!("network {} has no addresses yet", network.spec.name),
+        )
+    })?;
+    Ok((network, overlay))
+}
+
 /// Ends attachments of a node; those of others, and those that are gone, are passed over.
 pub(crate) fn detach(draft: &mut Draft, node: NodeId, attachments: &[TaskId]) -> Result<(), ClusterError> {
     for id in attachments {
@@ -83,7 +93,7 @@ pub(crate) fn detach(draft: &mut Draft, node: NodeId, attachments: &[TaskId]) ->
     Ok(())
 }
 
-fn find(view: &Snapshot, text: &str) -> Result<std::sync::Arc<ClusterNetwork>, ClusterError> {
+fn find(view: &Snapshot, text: &str) -> Result<Arc<ClusterNetwork>, ClusterError> {
     let by_name = || match view.by_name(ObjectKind::Network, text)? {
         Key::Network(id) => view.network(id),
         _ => None,
@@ -142,8 +152,6 @@ fn chosen(view: &Snapshot, network: &ClusterNetwork, address: IpAddr) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use shoal_types::ContainerId;
 
     use super::*;

@@ -54,6 +54,8 @@ pub(crate) mod paths {
     pub(crate) const LOGS: &str = "/v1/dispatcher/logs";
     /// A node leaves.
     pub(crate) const GOODBYE: &str = "/v1/dispatcher/goodbye";
+    /// A node looks up a network that plain containers may join.
+    pub(crate) const NETWORK: &str = "/v1/dispatcher/network";
     /// A plain container joins a network.
     pub(crate) const ATTACH: &str = "/v1/dispatcher/attach";
     /// Plain containers leave their networks.

@@ -3,13 +3,15 @@
 //! Start reading at [`Networks`]. Networks of the cluster are the manager's; the front end merges both.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use shoal_types::cluster::service::PublishedServicePort;
 use shoal_types::container::networking::EndpointSpec;
 use shoal_types::container::state::EndpointStatus;
 use shoal_types::network::{Network, NetworkScope, NetworkSpec};
-use shoal_types::{ContainerId, NetworkId};
+use shoal_types::{ContainerId, NetworkId, NodeId};
 
 use super::{LabelFilter, Pruned};
 use crate::error::NodeError;
@@ -99,6 +101,39 @@ pub struct NetworkView {
     pub containers: BTreeMap<ContainerId, (String, EndpointStatus)>,
     /// How many addresses are in use and free, by subnet.
     pub address_use: BTreeMap<String, AddressUse>,
+    /// Who else is in it, if it spans nodes.
+    pub overlay: Option<OverlayView>,
+}
+
+/// Who is in a network that spans nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OverlayView {
+    /// The nodes and their ends of the tunnels.
+    pub nodes: BTreeMap<NodeId, IpAddr>,
+    /// Services by name.
+    pub services: BTreeMap<String, OverlayServiceView>,
+}
+
+/// A service in a network that spans nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OverlayServiceView {
+    /// Its address; `None` when its name leads to the tasks themselves.
+    pub vip: Option<IpAddr>,
+    /// Ports that it publishes there.
+    pub ports: Vec<PublishedServicePort>,
+    /// Its tasks.
+    pub tasks: Vec<OverlayTaskView>,
+}
+
+/// A task in a network that spans nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OverlayTaskView {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its node's end of the tunnels.
+    pub vtep: IpAddr,
 }
 
 /// How full a subnet is.

@@ -11,8 +11,10 @@ use overlay_net::{
     BridgeSpec, DriverSpec, GatewayMode, Icc, IfName, MacvlanMode, MacvlanSpec, Masquerade, NetError, Reach,
     SubnetSpec,
 };
+use shoal_types::cluster::overlay::OverlayNetwork;
 use shoal_types::network::Network;
 
+use super::overlay::form::overlay_spec;
 use super::{DirectRouting, NetworkConfig};
 use crate::error::NodeError;
 
@@ -31,6 +33,16 @@ pub(super) fn network_spec(
         "macvlan" => DriverSpec::Macvlan(macvlan(network, pools)?),
         _ => DriverSpec::Bridge(bridge(network, pools, config)?),
     };
+    Ok(overlay_net::NetworkSpec { id: network.id.clone(), name: network.spec.name.clone(), driver })
+}
+
+/// Likewise of a network that spans nodes. `vtep` is this node's end of the tunnels.
+pub(super) fn overlay_network_spec(
+    told: &OverlayNetwork,
+    vtep: IpAddr,
+) -> Result<overlay_net::NetworkSpec, NodeError> {
+    let driver = DriverSpec::Overlay(overlay_spec(told, vtep)?);
+    let network = &told.network;
     Ok(overlay_net::NetworkSpec { id: network.id.clone(), name: network.spec.name.clone(), driver })
 }
 

@@ -11,6 +11,7 @@
 //! | `port.rs` | the node's port: list, inspect, remove, prune |
 //! | `wishes.rs` | PURE: what a container may wish for |
 //! | `sandboxes.rs` | the engine's port: plan, connect, disconnect, restore |
+//! | `overlay/` | networks that span nodes: what managers tell, plain containers that join, published ports |
 //! | `files.rs` | /etc/hosts and /etc/resolv.conf of a container |
 //!
 //! After a crash: records and the containers' own memories say what shall exist; [`overlay_net::Host::restore`] makes
@@ -20,6 +21,7 @@ mod create;
 mod default_bridge;
 mod files;
 mod kernel;
+mod overlay;
 mod port;
 mod predefined;
 mod sandboxes;
@@ -153,6 +155,8 @@ struct State {
     space: Space,
     networks: BTreeMap<NetworkId, Entry>,
     plans: HashMap<ContainerId, Plan>,
+    /// Networks that span nodes.
+    board: overlay::Board,
 }
 
 /// The networks of this node. Cheap to clone.
@@ -173,6 +177,7 @@ struct Shared {
     changes: tokio::sync::Mutex<()>,
     /// Held by the one prune that may run.
     pruning: tokio::sync::Mutex<()>,
+    overlay: overlay::Surroundings,
 }
 
 impl NetworkStore {
@@ -188,11 +193,22 @@ impl NetworkStore {
             [] => overlay_net::ipam::default_bases(config.ula),
             given => given.iter().copied().chain([config.ula]).collect(),
         };
-        let mut state = State { space: Space::new(bases), networks: BTreeMap::new(), plans: HashMap::new() };
+        let mut state = State {
+            space: Space::new(bases),
+            networks: BTreeMap::new(),
+            plans: HashMap::new(),
+            board: overlay::Board::default(),
+        };
         for (_, record) in store.load::<NetworkRecord>()? {
             if !predefined::is_name(&record.network.spec.name) {
                 state.restore(record, &config)?;
             }
+        }
+        for (_, record) in store.load::<overlay::OverlayRecord>()? {
+            state.restore_overlay(record)?;
+        }
+        for (_, record) in store.load::<overlay::IngressRecord>()? {
+            state.restore_ingress(record);
         }
         let networks = Self {
             shared: Arc::new(Shared {
@@ -203,6 +219,7 @@ impl NetworkStore {
                 state: Mutex::new(state),
                 changes: tokio::sync::Mutex::new(()),
                 pruning: tokio::sync::Mutex::new(()),
+                overlay: overlay::Surroundings::default(),
             }),
         };
         Ok(networks)

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use shoal_types::NetworkId;
 use shoal_types::container::networking::EndpointSpec;
-use shoal_types::network::{Network, NetworkSpec};
+use shoal_types::network::{Network, NetworkScope, NetworkSpec};
 
 use super::{NetworkRecord, NetworkStore, predefined, run_blocking, wishes};
 use crate::api::Pruned;
@@ -102,6 +102,7 @@ impl Networks for NetworkPort {
                 network: entry.network.clone(),
                 containers: containers.collect(),
                 address_use: address_use.collect(),
+                overlay: state.overlay_view(&entry.network.id),
             })
         })
     }
@@ -113,7 +114,7 @@ impl Networks for NetworkPort {
     }
 
     async fn connect(&self, network: &str, container: &str, endpoint: EndpointSpec) -> Result<(), NodeError> {
-        let network = self.networks.find(network)?;
+        let network = self.networks.find_or_look_up(network).await?;
         wishes::check_endpoint(&network.spec.name, &endpoint, Some(&network))?;
         self.connections.connect(container, &network, endpoint).await
     }
@@ -135,6 +136,7 @@ impl Networks for NetworkPort {
         let unused: Vec<Network> = self.networks.with_state(|state| {
             let is_meant = |network: &Network| {
                 !predefined::is_name(&network.spec.name)
+                    && network.spec.scope == NetworkScope::Local
                     && filter.until.is_none_or(|until| network.created < until)
                     && filter.labels.matches(|key| network.spec.labels.get(key).map(String::as_str))
             };
@@ -167,6 +169,13 @@ impl NetworkStore {
                     "{} is a pre-defined network and cannot be removed",
                     spec.name
                 )));
+            }
+            if spec.scope == NetworkScope::Swarm {
+                return Err(NodeError::unavailable(super::create::NOT_A_MANAGER));
+            }
+            if spec.name == super::overlay::GATEWAY_BRIDGE && state.has_ingress() {
+                let none = std::iter::empty();
+                return Err(NodeError::forbidden(wishes::active_endpoints(&spec.name, none)));
             }
             if !entry.members.is_empty() {
                 let members = entry.members.iter().map(|(id, member)| (id, member.name.as_str()));

@@ -47,6 +47,19 @@ struct Assignment {
     /// The network's name, which is also the key of the wish.
     name: String,
     addresses: Vec<IpNet>,
+    #[serde(default)]
+    purpose: Purpose,
+}
+
+/// Why a container is in a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Purpose {
+    /// Somebody has asked for it.
+    #[default]
+    Asked,
+    /// It is its way out of networks that span nodes; nobody is shown it.
+    Gateway,
 }
 
 /// What must be remembered of a running container across a restart of the daemon.
@@ -61,7 +74,9 @@ impl Memory {
     /// there were none.
     fn keep_only(&mut self, request: &NetworkRequest) -> bool {
         let n_before = self.assignments.len();
-        self.assignments.retain(|given| request.networking.endpoints.contains_key(&given.name));
+        self.assignments.retain(|given| {
+            given.purpose == Purpose::Gateway || request.networking.endpoints.contains_key(&given.name)
+        });
         let Self { sandbox, assignments } = self;
         sandbox.endpoints.retain(|endpoint| assignments.iter().any(|given| given.endpoint == endpoint.id));
         assignments.len() == n_before
@@ -78,7 +93,18 @@ impl ContainerNetworks for NetworkStore {
     async fn plan(&self, request: &NetworkRequest) -> Result<NetworkPlan, NodeError> {
         // What a start that failed half-way has left.
         let _ = self.disconnect(request.container).await;
-        let plan = self.with_state(|state| state.plan(request))?;
+        let planned = async {
+            self.attach(request).await?;
+            let gateway = self.gateway_for(request).await?;
+            self.with_state(|state| state.plan(request, gateway.as_ref()))
+        };
+        let plan = match planned.await {
+            Ok(plan) => plan,
+            Err(error) => {
+                self.detach(request.container, None);
+                return Err(error);
+            }
+        };
         let made = self.make_namespace(&plan).await;
         let files = match made {
             Ok(sandbox) => {
@@ -98,6 +124,7 @@ impl ContainerNetworks for NetworkStore {
     }
 
     async fn disconnect(&self, container: ContainerId) -> Vec<NodeError> {
+        self.detach(container, None);
         let Some(plan) = self.with_state(|state| state.plans.remove(&container)) else { return Vec::new() };
         let mut errors = Vec::new();
         if let Some(sandbox) = plan.sandbox {
@@ -109,6 +136,7 @@ impl ContainerNetworks for NetworkStore {
         }
         // Only now: an address must not be given out while an interface still has it.
         self.with_state(|state| plan.assignments.iter().for_each(|given| state.take_back(container, given)));
+        self.drop_unwanted_overlays().await;
         errors
     }
 
@@ -118,23 +146,36 @@ impl ContainerNetworks for NetworkStore {
         network: &str,
         endpoint: &EndpointSpec,
     ) -> Result<NetworkRun, NodeError> {
-        let assignment = self.with_state(|state| {
+        self.attach_to(request, network, endpoint).await?;
+        let gateway = self.gateway_for(request).await?;
+        let assignments = self.with_state(|state| {
             let name = state.find(network)?.network.spec.name.clone();
-            let assignment = state.assign(request, &name, endpoint)?;
+            let mut assignments = vec![state.assign(request, &name, endpoint)?];
+            let has_one =
+                |plan: &Plan| plan.assignments.iter().any(|given| given.purpose == Purpose::Gateway);
+            if let Some(gateway) = &gateway
+                && !state.plans.get(&request.container).is_some_and(has_one)
+            {
+                assignments.push(state.assign_gateway(request, gateway)?);
+            }
             if let Some(plan) = state.plans.get_mut(&request.container) {
                 plan.request = request.clone();
-                plan.assignments.push(assignment.clone());
+                plan.assignments.extend_from_slice(&assignments);
             }
-            Ok::<_, NodeError>(assignment)
+            Ok::<_, NodeError>(assignments)
         })?;
         let joined = self.apply(request.container).await;
         if joined.is_err() {
+            let is_new = |given: &Assignment| assignments.iter().any(|new| new.endpoint == given.endpoint);
             self.with_state(|state| {
                 if let Some(plan) = state.plans.get_mut(&request.container) {
-                    plan.assignments.retain(|given| given.endpoint != assignment.endpoint);
+                    plan.assignments.retain(|given| !is_new(given));
                 }
-                state.take_back(request.container, &assignment);
+                assignments.iter().for_each(|given| state.take_back(request.container, given));
             });
+            for given in &assignments {
+                self.detach(request.container, Some(&given.network));
+            }
         }
         joined
     }
@@ -149,10 +190,14 @@ impl ContainerNetworks for NetworkStore {
         })?;
         let run = self.apply(request.container).await;
         if let Some((place, assignment)) = left {
+            if run.is_ok() {
+                self.detach(request.container, Some(&assignment.network));
+            }
             self.with_state(|state| match (&run, state.plans.get_mut(&request.container)) {
                 (Err(_), Some(plan)) => plan.assignments.insert(place, assignment),
                 _ => state.take_back(request.container, &assignment),
             });
+            self.drop_unwanted_overlays().await;
         }
         run
     }
@@ -182,7 +227,10 @@ impl ContainerNetworks for NetworkStore {
                 continue;
             };
             let is_whole = memory.keep_only(&request);
-            self.with_state(|state| state.adopt(request, memory));
+            self.with_state(|state| {
+                state.adopt(request, memory);
+                state.adopt_attachments(container);
+            });
             let run = if is_whole { Ok(run) } else { self.with_state(|state| state.run(container)) };
             match run {
                 Ok(run) => drop(runs.insert(container, run)),
@@ -213,6 +261,7 @@ impl ContainerNetworks for NetworkStore {
         }
         runs.retain(|_, run| !report.lost.contains(&run.sandbox.id));
         self.with_state(|state| {
+            state.lose_ingress(&report.lost);
             let lost: Vec<ContainerId> =
                 state.plans.keys().filter(|container| !runs.contains_key(container)).copied().collect();
             for container in lost {
@@ -220,6 +269,7 @@ impl ContainerNetworks for NetworkStore {
                 plan.assignments.iter().for_each(|given| state.take_back(container, given));
             }
         });
+        self.restore_overlays().await;
         runs
     }
 
@@ -255,10 +305,9 @@ impl NetworkStore {
             .ok_or_else(|| NodeError::failed("connect the container", "its network was not planned"))?;
         let host = self.shared.host.clone();
         let sandbox = run_blocking(move || host.ensure_sandbox(&spec, previous.as_ref())).await??;
-        self.with_state(|state| {
-            state.set_sandbox(container, sandbox);
-            state.run(container)
-        })
+        self.with_state(|state| state.set_sandbox(container, sandbox));
+        self.give_services(container).await;
+        self.with_state(|state| state.run(container))
     }
 
     fn sandbox_record(&self, container: ContainerId) -> SandboxRecord {
@@ -309,13 +358,23 @@ impl NetworkStore {
                 let (spec, sandbox) = state.sandbox_spec(*container, resolver)?;
                 Some((spec, sandbox?))
             };
-            let sandboxes = runs.keys().filter_map(sandbox).collect();
+            let sandboxes = runs.keys().filter_map(sandbox).chain(state.ingress_desired()).collect();
             Desired { networks, sandboxes }
         })
     }
 }
 
 impl Plan {
+    /// The networks that it is in.
+    pub(super) fn networks(&self) -> impl Iterator<Item = &NetworkId> {
+        self.assignments.iter().map(|given| &given.network)
+    }
+
+    /// The namespace, once it is there with interfaces in it.
+    pub(super) fn sandbox_id(&self) -> Option<SandboxId> {
+        self.sandbox.as_ref().filter(|sandbox| !sandbox.endpoints.is_empty()).map(|sandbox| sandbox.id)
+    }
+
     fn addresses(&self) -> Vec<IpAddr> {
         self.assignments.iter().flat_map(|given| &given.addresses).map(IpNet::addr).collect()
     }
@@ -323,7 +382,7 @@ impl Plan {
 
 impl State {
     /// Assigns addresses at every network that a container wishes for, all or none.
-    fn plan(&mut self, request: &NetworkRequest) -> Result<Plan, NodeError> {
+    fn plan(&mut self, request: &NetworkRequest, gateway: Option<&NetworkId>) -> Result<Plan, NodeError> {
         let container = request.container;
         let mut plan = Plan {
             request: request.clone(),
@@ -331,8 +390,14 @@ impl State {
             assignments: Vec::new(),
             sandbox: None,
         };
-        for (name, endpoint) in ordered(request) {
-            match self.assign(request, name, endpoint) {
+        let asked: Vec<_> = ordered(request).into_iter().map(Some).chain(gateway.map(|_| None)).collect();
+        for wish in asked {
+            let assigned = match (wish, gateway) {
+                (Some((name, endpoint)), _) => self.assign(request, name, endpoint),
+                (None, Some(gateway)) => self.assign_gateway(request, gateway),
+                (None, None) => continue,
+            };
+            match assigned {
                 Ok(assignment) => plan.assignments.push(assignment),
                 Err(error) => {
                     plan.assignments.iter().for_each(|given| self.take_back(container, given));
@@ -342,6 +407,16 @@ impl State {
         }
         self.plans.insert(container, plan.clone());
         Ok(plan)
+    }
+
+    /// Gives a container its way out of networks that span nodes.
+    fn assign_gateway(
+        &mut self,
+        request: &NetworkRequest,
+        gateway: &NetworkId,
+    ) -> Result<Assignment, NodeError> {
+        let assignment = self.assign(request, gateway.as_str(), &EndpointSpec::default())?;
+        Ok(Assignment { purpose: Purpose::Gateway, ..assignment })
     }
 
     /// Gives a container an endpoint with addresses at one network, and makes it a member.
@@ -358,6 +433,10 @@ impl State {
             )));
         }
         let (id, name) = (entry.network.id.clone(), entry.network.spec.name.clone());
+        if self.board.networks.contains_key(&id) {
+            let addresses = self.overlay_addresses(&id, request, endpoint)?;
+            return Ok(self.make_member(request, id, name, addresses));
+        }
         let (has_v4, has_v6) = kernel::families(&entry.kernel);
         let has_v6 = has_v6 && !wishes::switches_ipv6_off(request, endpoint);
         let wanted = [
@@ -378,12 +457,21 @@ impl State {
                 }
             }
         }
-        let assignment = Assignment { endpoint: EndpointId::random(), network: id.clone(), name, addresses };
-        let member = Member { name: request.name.clone(), status: wishes::idle_status(id.clone()) };
-        if let Some(entry) = self.networks.get_mut(&id) {
+        Ok(self.make_member(request, id, name, addresses))
+    }
+
+    fn make_member(
+        &mut self,
+        request: &NetworkRequest,
+        network: NetworkId,
+        name: String,
+        addresses: Vec<IpNet>,
+    ) -> Assignment {
+        let member = Member { name: request.name.clone(), status: wishes::idle_status(network.clone()) };
+        if let Some(entry) = self.networks.get_mut(&network) {
             entry.members.insert(request.container, member);
         }
-        Ok(assignment)
+        Assignment { endpoint: EndpointId::random(), network, name, addresses, purpose: Purpose::Asked }
     }
 
     /// Ends a membership and frees its addresses.
@@ -471,7 +559,12 @@ impl State {
             ifname: option("com.docker.network.endpoint.ifname").and_then(|name| name.parse().ok()),
             gateway_priority: wish.gateway_priority,
             sysctls,
-            names: if is_user_defined(entry) { wishes::dns_names(&plan.request, &wish) } else { Vec::new() },
+            // Names in networks that span nodes are the managers' to tell.
+            names: if is_user_defined(entry) && given.purpose == Purpose::Asked && !is_overlay(entry) {
+                wishes::dns_names(&plan.request, &wish)
+            } else {
+                Vec::new()
+            },
             links: self.link_flows(plan, given),
         })
     }
@@ -534,7 +627,8 @@ impl State {
         let gone = || NodeError::failed("connect the container", "its network was taken away meanwhile");
         let plan = self.plans.get(&container).ok_or_else(gone)?;
         let sandbox = plan.sandbox.clone().ok_or_else(gone)?;
-        let joined = plan.assignments.iter().filter_map(|given| {
+        let asked = plan.assignments.iter().filter(|given| given.purpose == Purpose::Asked);
+        let joined = asked.filter_map(|given| {
             let entry = self.networks.get(&given.network)?;
             Some(JoinedNetwork {
                 id: given.network.clone(),
@@ -621,6 +715,11 @@ fn is_user_defined(entry: &Entry) -> bool {
     !predefined::is_name(&entry.network.spec.name)
 }
 
+/// Whether a network spans nodes.
+fn is_overlay(entry: &Entry) -> bool {
+    matches!(entry.kernel.driver, DriverSpec::Overlay(_))
+}
+
 /// Names that only this container knows: `container[:alias]` of its endpoints.
 fn scoped_links(request: &NetworkRequest) -> Vec<(String, String)> {
     let links = request.networking.endpoints.values().flat_map(|endpoint| &endpoint.links);
@@ -656,7 +755,7 @@ fn publish(request: &NetworkRequest) -> Vec<PublishSpec> {
     all
 }
 
-fn to_net(protocol: Protocol) -> NetProtocol {
+pub(super) fn to_net(protocol: Protocol) -> NetProtocol {
     match protocol {
         Protocol::Tcp => NetProtocol::Tcp,
         Protocol::Udp => NetProtocol::Udp,

@@ -23,7 +23,7 @@ pub(super) fn read() -> SystemInfo {
         storage_driver: "overlayfs".to_owned(),
         storage_status: vec![("driver-type".to_owned(), "io.containerd.snapshotter.v1".to_owned())],
         log_drivers: crate::logs::settings::drivers(),
-        network_drivers: ["bridge", "host", "macvlan", "null"].map(str::to_owned).to_vec(),
+        network_drivers: ["bridge", "host", "macvlan", "null", "overlay"].map(str::to_owned).to_vec(),
         volume_drivers: vec!["local".to_owned()],
         controllers,
         ipv4_forwarding,

@@ -133,10 +133,15 @@ fn depend(dependencies: &mut Dependencies, change: AssignmentChange) {
         AssignmentChange::RemoveNetwork(id) => {
             dependencies.networks.remove(&id);
         }
-        // Tasks are the caller's, and networks that span nodes cannot be made yet: their tasks are refused.
-        AssignmentChange::Update(Assignment::Task(_) | Assignment::Overlay(_) | Assignment::Entry(..))
+        AssignmentChange::Update(Assignment::Overlay(overlay)) => {
+            dependencies.networks.insert(overlay.network.id.clone(), Arc::new(overlay.network));
+        }
+        AssignmentChange::RemoveOverlay(id) => {
+            dependencies.networks.remove(&id);
+        }
+        // Tasks are the caller's, tables of networks the node's (`super::overlays`).
+        AssignmentChange::Update(Assignment::Task(_) | Assignment::Entry(..))
         | AssignmentChange::RemoveTask(_)
-        | AssignmentChange::RemoveOverlay(_)
         | AssignmentChange::RemoveEntry(..) => {}
     }
 }

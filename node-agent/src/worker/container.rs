@@ -4,8 +4,10 @@
 //! the node; its labels tell which task it is. The engine never restarts it by itself, because that is the managers' decision.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
+use shoal_types::cluster::overlay::OVERLAY_DRIVER;
 use shoal_types::cluster::service::{
     GenericResource, PublishMode, ServiceContainer, ServicePrivileges, TaskTemplate,
 };
@@ -44,9 +46,6 @@ pub(super) enum SpecError {
     /// A network of the task is not known here.
     #[error("network {0} not found")]
     NoSuchNetwork(NetworkId),
-    /// A network of a kind that this release cannot attach.
-    #[error("network {0} cannot be attached: networks that span nodes are not supported yet")]
-    SpansNodes(String),
     /// A system call filter that is no text.
     #[error("seccomp profile is not valid JSON")]
     Seccomp,
@@ -279,7 +278,23 @@ fn attach(
         ("host", _) | (_, "host") => (NetworkMode::Host, None),
         ("none", _) | (_, "null") => (NetworkMode::None, None),
         ("bridge", _) => (NetworkMode::DefaultBridge, None),
-        (name, "overlay") => return Err(SpecError::SpansNodes(name.to_owned())),
+        // Its names are told to every node by the managers, and its address is the one that they have given.
+        (name, OVERLAY_DRIVER) => {
+            let driver_options = attachment.driver_options.clone();
+            let endpoint = EndpointSpec {
+                ipv4_address: attachment.addresses.iter().find_map(|net| match net.addr() {
+                    IpAddr::V4(address) => Some(address),
+                    IpAddr::V6(_) => None,
+                }),
+                ipv6_address: attachment.addresses.iter().find_map(|net| match net.addr() {
+                    IpAddr::V6(address) => Some(address),
+                    IpAddr::V4(_) => None,
+                }),
+                driver_options,
+                ..EndpointSpec::default()
+            };
+            (NetworkMode::Network(name.to_owned()), Some(endpoint))
+        }
         (name, _) => {
             let mut aliases = attachment.aliases.clone();
             if !aliases.contains(&task.service_name) {

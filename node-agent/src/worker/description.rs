@@ -19,6 +19,8 @@ pub(super) struct Describer {
     /// Named resources that the administrator has given to the daemon.
     pub(super) generic: Vec<(String, GenericResource)>,
     pub(super) engine_version: String,
+    /// Its end of the tunnels between nodes.
+    pub(super) data_path: std::net::IpAddr,
 }
 
 impl Describer {
@@ -48,7 +50,7 @@ impl Describer {
             plugins: plugins.collect(),
             // The holder of the certificate adds it on the way to the managers.
             tls: TlsInfo::default(),
-            data_path: None,
+            data_path: Some(self.data_path),
         }
     }
 }

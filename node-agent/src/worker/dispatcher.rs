@@ -11,7 +11,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use shoal_types::ErrorKind;
-use shoal_types::protocol::{LogReport, SessionEvent, SessionRequest, StatusReport};
+use shoal_types::cluster::overlay::OverlayNetwork;
+use shoal_types::protocol::{
+    AttachReply, AttachRequest, DetachRequest, LogReport, SessionEvent, SessionRequest, StatusReport,
+};
 
 /// Opens sessions with whoever leads the cluster.
 #[async_trait]
@@ -43,6 +46,15 @@ pub trait Reports: Send + Sync {
 
     /// Sends lines of a log subscription.
     async fn publish_logs(&self, report: LogReport) -> Result<(), DispatchError>;
+
+    /// Looks up a network that plain containers may join, by name or id.
+    async fn look_up(&self, network: &str) -> Result<OverlayNetwork, DispatchError>;
+
+    /// Lets a plain container of this node join a network of the cluster.
+    async fn attach(&self, request: AttachRequest) -> Result<AttachReply, DispatchError>;
+
+    /// Ends attachments of this node.
+    async fn detach(&self, request: DetachRequest) -> Result<(), DispatchError>;
 }
 
 /// Why a session could not be opened or used: the manager's words and their kind.

@@ -23,6 +23,7 @@ mod description;
 pub mod dispatcher;
 mod files;
 mod logs;
+pub mod overlays;
 mod owner;
 mod record;
 mod reporter;
@@ -37,6 +38,7 @@ mod tests;
 mod values;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -48,6 +50,7 @@ use tokio::task::JoinHandle;
 pub use connection::{Connection, ConnectionState};
 pub use controller::DescribeRequest;
 pub use dispatcher::{DispatchError, Dispatcher, Reports, Session};
+pub use overlays::{OverlayMember, OverlayNews, Overlays};
 
 use crate::api::Node;
 use crate::error::NodeError;
@@ -77,6 +80,8 @@ pub struct WorkerParts {
     pub store: Store,
     /// The way to the managers.
     pub dispatcher: Arc<dyn Dispatcher>,
+    /// Networks that span nodes.
+    pub overlays: Arc<dyn Overlays>,
     /// What writes down what a container was asked to be.
     pub describe: DescribeRequest,
     /// Who it is.
@@ -96,6 +101,8 @@ pub struct WorkerIdentity {
     pub node: NodeId,
     /// Where it is reached; empty lets managers look.
     pub address: String,
+    /// Its end of the tunnels between nodes.
+    pub data_path: IpAddr,
     /// Directory below the runtime directory in which tasks see their secrets and configs. Gone after a reboot.
     pub files: PathBuf,
     /// Named resources that the administrator has given to the daemon.
@@ -121,6 +128,7 @@ impl Worker {
             system: Arc::clone(&parts.node.system),
             generic: identity.generic,
             engine_version: identity.engine_version,
+            data_path: identity.data_path,
         };
         let host = Arc::new(Host {
             ports: Ports::of(&parts.node),
@@ -138,7 +146,9 @@ impl Worker {
             reporter: reporter.clone(),
             connection: connected.clone(),
         };
-        let owner = Owner::restore(host, around, ways.clone()).await?;
+        let (node, vtep) = (identity.node, identity.data_path);
+        parts.overlays.begin(OverlayMember { node, vtep, ways: ways.clone() }).await;
+        let owner = Owner::restore(host, around, parts.overlays, ways.clone()).await?;
         // One event at a time: what comes next must find the one before written down.
         let (events, incoming) = mpsc::channel(1);
         let (leaves, leaving) = mpsc::channel(1);

@@ -16,8 +16,8 @@ use super::assignments::Assigned;
 use super::container::{LABEL_NODE_ID, LABEL_TASK_ID};
 use super::controller::{Host, remove_container};
 use super::logs::LogPublisher;
+use super::overlays::{OverlayNews, Overlays, Way};
 use super::record::{TaskRecord, TaskStateRecord};
-use super::reporter::Way;
 use super::session::{Delivery, Verdict};
 use super::task::{Actor, Fate, Surroundings, Wish};
 use crate::api::LabelFilter;
@@ -32,6 +32,7 @@ pub(super) struct Owner {
     assigned: Assigned,
     actors: HashMap<TaskId, Seat>,
     logs: LogPublisher,
+    overlays: Arc<dyn Overlays>,
     way: watch::Receiver<Way>,
 }
 
@@ -49,6 +50,7 @@ impl Owner {
     pub(super) async fn restore(
         host: Arc<Host>,
         around: Surroundings,
+        overlays: Arc<dyn Overlays>,
         way: watch::Receiver<Way>,
     ) -> Result<Self, NodeError> {
         let (tasks, mut states) = load(&around).await?;
@@ -58,6 +60,7 @@ impl Owner {
             assigned: Assigned::restored(tasks),
             actors: HashMap::new(),
             logs: LogPublisher::default(),
+            overlays,
             way,
         };
         let ids: Vec<TaskId> = owner.assigned.tasks().map(|task| task.id).collect();
@@ -114,6 +117,7 @@ impl Owner {
             // A new session: subscriptions of the one before have nobody to talk to.
             self.logs.clear();
         }
+        let news = OverlayNews::of(&message);
         let Ok(difference) = self.assigned.apply(message) else { return Verdict::Reopen };
         let tasks: Vec<Arc<Task>> =
             difference.updated.iter().filter_map(|id| self.assigned.task(*id).cloned()).collect();
@@ -121,6 +125,10 @@ impl Owner {
             // What is not written down is not begun; a new session tells it again.
             tracing::error!(error = %ErrorChain(&error), "assignments cannot be written down");
             return Verdict::Reopen;
+        }
+        // Before tasks are touched: who is about to be stopped must not be found any more, and who is started finds others.
+        if !news.is_empty() {
+            self.overlays.take(news).await;
         }
         for id in difference.removed {
             self.unseat(id);
@@ -178,6 +186,7 @@ impl Owner {
         }
         self.assigned = Assigned::default();
         self.remove_orphans().await;
+        self.overlays.leave().await;
     }
 
     /// Removes containers and files that belong to no task of this node. They are what a crash between two steps leaves.

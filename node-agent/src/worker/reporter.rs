@@ -15,6 +15,7 @@ use shoal_types::protocol::StatusReport;
 use tokio::sync::{Notify, watch};
 
 use super::dispatcher::Reports;
+use super::overlays::Way;
 
 /// Most tasks in one report, swarm's limit of a batch.
 const MAX_REPORT: usize = 10_000;
@@ -22,9 +23,6 @@ const MAX_REPORT: usize = 10_000;
 const REPORT_LIMIT: Duration = Duration::from_secs(5);
 /// How long to wait after a report that failed although the session lives.
 const RETRY: Duration = Duration::from_millis(500);
-
-/// The way to the leader, while there is a session.
-pub(super) type Way = Option<Arc<dyn Reports>>;
 
 /// What is known and what of it is not yet told. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -163,7 +161,8 @@ impl Reporter {
 mod tests {
     use async_trait::async_trait;
     use shoal_types::ErrorKind;
-    use shoal_types::protocol::LogReport;
+    use shoal_types::cluster::overlay::OverlayNetwork;
+    use shoal_types::protocol::{AttachReply, AttachRequest, DetachRequest, LogReport};
     use tokio::sync::mpsc;
 
     use super::*;
@@ -193,6 +192,18 @@ mod tests {
         }
 
         async fn publish_logs(&self, _report: LogReport) -> Result<(), DispatchError> {
+            Ok(())
+        }
+
+        async fn look_up(&self, _network: &str) -> Result<OverlayNetwork, DispatchError> {
+            Err(DispatchError::new(ErrorKind::NotFound, "there are no networks"))
+        }
+
+        async fn attach(&self, _request: AttachRequest) -> Result<AttachReply, DispatchError> {
+            Err(DispatchError::new(ErrorKind::NotFound, "there are no networks"))
+        }
+
+        async fn detach(&self, _request: DetachRequest) -> Result<(), DispatchError> {
             Ok(())
         }
     }

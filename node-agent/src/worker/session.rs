@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::connection::{Connection, ConnectionState};
 use super::description::Describer;
 use super::dispatcher::{DispatchError, Dispatcher, Reports, Session};
-use super::reporter::Way;
+use super::overlays::Way;
 
 /// How long opening a session may take, all managers tried.
 const OPEN_LIMIT: Duration = Duration::from_secs(10);

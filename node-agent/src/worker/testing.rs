@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use shoal_types::cluster::Meta;
 use shoal_types::cluster::node::{Availability, Node, NodeRole, NodeSpec, NodeState, NodeStatus};
@@ -14,6 +15,7 @@ use shoal_types::cluster::task_state::TaskState;
 use shoal_types::protocol::{SessionId, SessionMessage};
 use shoal_types::{NodeId, Platform, SecretId, ServiceId, TaskId};
 
+use super::overlays::{OverlayMember, OverlayNews, Overlays};
 use super::values::NodeFacts;
 
 fn meta() -> Meta {
@@ -90,4 +92,15 @@ pub(super) fn a_session_message() -> SessionMessage {
         renew: false,
         heartbeat: Duration::from_secs(5),
     }
+}
+
+/// A node without networks that span nodes.
+#[derive(Debug)]
+pub(super) struct NoOverlays;
+
+#[async_trait]
+impl Overlays for NoOverlays {
+    async fn begin(&self, _member: OverlayMember) {}
+    async fn take(&self, _news: OverlayNews) {}
+    async fn leave(&self) {}
 }

@@ -6,23 +6,26 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use shoal_types::cluster::overlay::OverlayNetwork;
 use shoal_types::cluster::service::{RestartCondition, RestartRule};
 use shoal_types::cluster::task::{Task, TaskStatus};
 use shoal_types::cluster::task_state::TaskState;
 use shoal_types::protocol::{
-    Assignment, AssignmentChange, AssignmentMessage, LogReport, SessionEvent, StatusReport,
+    Assignment, AssignmentChange, AssignmentMessage, AttachReply, AttachRequest, DetachRequest, LogReport,
+    SessionEvent, StatusReport,
 };
-use shoal_types::{ContainerId, ImageRef, Platform, TaskId};
+use shoal_types::{ContainerId, ErrorKind, ImageRef, Platform, TaskId};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::connection::{Connection, ConnectionState};
 use super::controller::{Controller, Host, Ports};
+use super::overlays::Way;
 use super::owner::{Leave, Owner};
-use super::reporter::{Reporter, Way};
+use super::reporter::Reporter;
 use super::session::{Delivery, Verdict};
 use super::task::Surroundings;
-use super::testing::{a_session_message, a_task, node_facts};
+use super::testing::{NoOverlays, a_session_message, a_task, node_facts};
 use super::{DispatchError, Reports};
 use crate::api::containers::{ContainerViews as _, Containers as _, StopOptions};
 use crate::api::images::*;
@@ -117,6 +120,18 @@ impl Reports for Ear {
     async fn publish_logs(&self, _report: LogReport) -> Result<(), DispatchError> {
         Ok(())
     }
+
+    async fn look_up(&self, _network: &str) -> Result<OverlayNetwork, DispatchError> {
+        Err(DispatchError::new(ErrorKind::NotFound, "there are no networks"))
+    }
+
+    async fn attach(&self, _request: AttachRequest) -> Result<AttachReply, DispatchError> {
+        Err(DispatchError::new(ErrorKind::NotFound, "there are no networks"))
+    }
+
+    async fn detach(&self, _request: DetachRequest) -> Result<(), DispatchError> {
+        Ok(())
+    }
 }
 
 impl Ear {
@@ -180,7 +195,7 @@ impl Bench {
             reporter: reporter.clone(),
             connection: connected,
         };
-        let owner = Owner::restore(host, around, ways.clone()).await.unwrap();
+        let owner = Owner::restore(host, around, Arc::new(NoOverlays), ways.clone()).await.unwrap();
         let (events, incoming) = mpsc::channel(1);
         let (leaves, leaving) = mpsc::channel(1);
         let owner = tokio::spawn(owner.run(incoming, leaving));

@@ -9,7 +9,10 @@ use async_trait::async_trait;
 use manager::ClusterError;
 use manager::worker_client::{SessionHandle, WorkerClient, WorkerSession};
 use node_agent::worker::{DispatchError, Dispatcher, Reports, Session};
-use shoal_types::protocol::{LogReport, SessionEvent, SessionRequest, StatusReport};
+use shoal_types::cluster::overlay::OverlayNetwork;
+use shoal_types::protocol::{
+    AttachReply, AttachRequest, DetachRequest, LogReport, SessionEvent, SessionRequest, StatusReport,
+};
 
 /// The managers, as the worker sees them.
 #[derive(Debug, Clone)]
@@ -56,5 +59,17 @@ impl Reports for Handle {
 
     async fn publish_logs(&self, report: LogReport) -> Result<(), DispatchError> {
         self.0.publish_logs(report).await.map_err(|error| told(&error))
+    }
+
+    async fn look_up(&self, network: &str) -> Result<OverlayNetwork, DispatchError> {
+        self.0.look_up(network).await.map_err(|error| told(&error))
+    }
+
+    async fn attach(&self, request: AttachRequest) -> Result<AttachReply, DispatchError> {
+        self.0.attach(request).await.map_err(|error| told(&error))
+    }
+
+    async fn detach(&self, request: DetachRequest) -> Result<(), DispatchError> {
+        self.0.detach(request).await.map_err(|error| told(&error))
     }
 }

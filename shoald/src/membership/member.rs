@@ -57,10 +57,12 @@ impl Member {
             node: node.clone(),
             store: store.clone(),
             dispatcher: Arc::new(Managers(Arc::clone(&client))),
+            overlays: Arc::clone(&settings.overlays),
             describe: settings.describe,
             identity: WorkerIdentity {
                 node: credentials.node_id(),
                 address: record.advertise.ip().to_string(),
+                data_path: record.data_path.unwrap_or_else(|| record.advertise.ip()),
                 files: settings.files.clone(),
                 generic: settings.generic.clone(),
                 engine_version: settings.engine_version.clone(),

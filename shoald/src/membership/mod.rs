@@ -36,7 +36,7 @@ use manager::node::ManagerNode;
 use node_agent::api::Node;
 use node_agent::events::EventLog;
 use node_agent::store::Store;
-use node_agent::worker::DescribeRequest;
+use node_agent::worker::{DescribeRequest, Overlays};
 use shoal_types::cluster::service::GenericResource;
 use shoal_types::cluster::settings::{Cluster as ClusterObject, ClusterSpec, JoinTokens};
 use shoal_types::{ErrorKind, NodeId};
@@ -79,6 +79,8 @@ pub(crate) struct MembershipSettings {
     pub(crate) generic: Vec<(String, GenericResource)>,
     /// Version of the engine.
     pub(crate) engine_version: String,
+    /// Networks that span nodes.
+    pub(crate) overlays: Arc<dyn Overlays>,
     /// What writes down what a task's container was asked to be.
     pub(crate) describe: DescribeRequest,
 }

@@ -156,7 +156,7 @@ fn only_host_ports_are_published_by_the_container() {
 }
 
 #[test]
-fn networks_of_the_node_are_joined_and_those_that_span_nodes_are_refused() {
+fn networks_of_the_node_and_those_that_span_nodes_are_joined() {
     let known: BTreeMap<_, _> = [
         network("host", "host"),
         network("bridge", "bridge"),
@@ -179,7 +179,9 @@ fn networks_of_the_node_are_joined_and_those_that_span_nodes_are_refused() {
     let lan = networking("lan").unwrap();
     assert_eq!(lan.mode, NetworkMode::Network("lan".into()));
     assert_eq!(lan.endpoints["lan"].aliases, words(&["db", "web"]));
-    assert_eq!(networking("o"), Err(SpecError::SpansNodes("o".into())));
+    let overlay = networking("o").unwrap();
+    assert_eq!(overlay.mode, NetworkMode::Network("o".into()));
+    assert!(overlay.endpoints["o"].aliases.is_empty(), "names there are the managers' business");
     let mut lost = a_task("web", 1);
     let id = network("gone", "bridge").0;
     lost.networks = vec![attachment(id.clone())];
