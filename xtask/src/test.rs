@@ -120,8 +120,17 @@ fn faults() -> Result<()> {
 fn simulate() -> Result<()> {
     let seeds = std::env::var("SHOAL_SIM_SEEDS");
     let seeds = seeds.as_deref().unwrap_or("10000");
-    let test =
-        ["test", "--release", "--package", "manager", "--lib", "--locked", "--", "simulation::whatever", "--nocapture"];
+    let test = [
+        "test",
+        "--release",
+        "--package",
+        "manager",
+        "--lib",
+        "--locked",
+        "--",
+        "simulation::whatever",
+        "--nocapture",
+    ];
     call_with("cargo", &test, &[("SHOAL_SIM_SEEDS", seeds)])
 }
 

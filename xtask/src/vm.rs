@@ -127,7 +127,11 @@ fn run(command: &[&str]) -> Result<()> {
         "console=ttyS0 panic=1 quiet loglevel=1 systemd.unified_cgroup_hierarchy=1",
     ];
     let quoted: Vec<String> = arguments.iter().map(|argument| format!("'{argument}'")).collect();
-    let shell = format!("timeout {} </dev/null 2>&1 | stdbuf -oL tr -d '\\r' | tee '{}'", quoted.join(" "), at(&output));
+    let shell = format!(
+        "timeout {} </dev/null 2>&1 | stdbuf -oL tr -d '\\r' | tee '{}'",
+        quoted.join(" "),
+        at(&output)
+    );
     call("sh", &["-c", &shell])?;
     let console = std::fs::read_to_string(&output)?;
     match console.lines().rev().find_map(|line| line.strip_prefix("vm: exit ")) {
