@@ -41,11 +41,11 @@ pub(crate) struct Directory {
     pub(crate) auth: Authenticator,
     /// Blobs being downloaded, of all pulls.
     pub(crate) downloads: Arc<Semaphore>,
-    resolver: Arc<Resolver>,
-    proxies: Arc<ProxyRules>,
+    pub(crate) resolver: Arc<Resolver>,
+    pub(crate) proxies: Arc<ProxyRules>,
     networks: Arc<[IpNet]>,
     roots: Arc<SystemRoots>,
-    user_agent: HeaderValue,
+    pub(crate) user_agent: HeaderValue,
     open: Mutex<HashMap<EndpointPlan, (Instant, Arc<Endpoint>)>>,
 }
 
@@ -156,7 +156,11 @@ impl Directory {
     }
 
     /// Reads certificates, off the async threads.
-    async fn read_tls(&self, registry: String, identity: Identity) -> Result<TlsPair, RegistryError> {
+    pub(crate) async fn read_tls(
+        &self,
+        registry: String,
+        identity: Identity,
+    ) -> Result<TlsPair, RegistryError> {
         let roots = Arc::clone(&self.roots);
         let (certs_dirs, extra_ca_files) =
             (self.config.certs_dirs.clone(), self.config.extra_ca_files.clone());
@@ -184,7 +188,7 @@ impl Directory {
     }
 }
 
-type TlsPair = (Arc<rustls::ClientConfig>, Arc<rustls::ClientConfig>);
+pub(crate) type TlsPair = (Arc<rustls::ClientConfig>, Arc<rustls::ClientConfig>);
 
 impl fmt::Debug for Directory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

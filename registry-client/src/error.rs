@@ -66,6 +66,16 @@ pub enum RegistryError {
         /// The blob.
         digest: Digest,
     },
+    /// A file that is named by its address is not given out.
+    #[error("failed to GET {address} with status {status}: {said}")]
+    FileStatus {
+        /// The address as it was written.
+        address: String,
+        /// What was answered.
+        status: http::StatusCode,
+        /// With which words.
+        said: String,
+    },
     /// Any other answer of a registry that gives reasons.
     #[error("{0}")]
     Refused(Refusal),
@@ -285,6 +295,7 @@ impl RegistryError {
             | Self::NoMatchingManifest(_)
             | Self::BlobNotFound { .. } => ErrorKind::NotFound,
             Self::Unauthorized { .. } => ErrorKind::Unauthorized,
+            Self::FileStatus { status, .. } => crate::file::kind_of_status(*status),
             Self::Refused(refusal) => match refusal.code.as_str() {
                 "UNAUTHORIZED" => ErrorKind::Unauthorized,
                 "MANIFEST_UNKNOWN" | "NAME_UNKNOWN" | "BLOB_UNKNOWN" => ErrorKind::NotFound,

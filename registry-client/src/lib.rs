@@ -16,6 +16,7 @@ mod credentials;
 mod endpoint;
 mod error;
 mod failure;
+mod file;
 mod hosts;
 mod listing;
 mod login;
@@ -43,6 +44,7 @@ pub use config::{
 };
 pub use credentials::{AuthConfig, Credentials, ParseCredentialsError, Secret};
 pub use error::{Refusal, RegistryError, SCHEMA1_TEXT, TransportFailure};
+pub use file::Download;
 pub use manifest::{
     Descriptor, ImageIndex, ImageManifest, LayerCompression, MAX_CONFIG_SIZE, MAX_MANIFEST_SIZE, Manifest,
     ManifestContent, ManifestError, ManifestKind, NoMatchingManifest, PlatformSpec, digest_of, media_type,

@@ -97,6 +97,7 @@ fn lines(progress: &Progress, version: ApiVersion) -> Vec<ProgressMessage> {
         }
         Progress::Loaded(LoadedImage::Named(name)) => one(stream_line(format!("Loaded image: {name}\n"))),
         Progress::Loaded(LoadedImage::Unnamed(id)) => one(stream_line(format!("Loaded image ID: {id}\n"))),
+        Progress::Importing(done, all) => one(counted(status("Importing".to_owned()), *done, *all, version)),
         Progress::Imported(id) => one(status(id.to_string())),
         Progress::Note(text) => one(status(text.clone())),
     }
@@ -134,11 +135,17 @@ fn layer(id: &str, phase: &LayerPhase, version: ApiVersion) -> ProgressMessage {
     let mut message = status(word);
     id.clone_into(&mut message.id);
     message.progress_detail = Some(ProgressDetail::default());
-    if let Some((done, all)) = counts {
-        message.progress_detail = Some(ProgressDetail { current: done, total: all });
-        if version.is_below(52) {
-            message.progress = bar(done, all);
-        }
+    match counts {
+        Some((done, all)) => counted(message, done, all, version),
+        None => message,
+    }
+}
+
+/// The message with how many bytes of how many there are.
+fn counted(mut message: ProgressMessage, done: u64, all: u64, version: ApiVersion) -> ProgressMessage {
+    message.progress_detail = Some(ProgressDetail { current: done, total: all });
+    if version.is_below(52) {
+        message.progress = bar(done, all);
     }
     message
 }

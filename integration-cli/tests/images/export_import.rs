@@ -1,7 +1,12 @@
 //! `docker export` and `docker import`: one flat file system.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use integration_cli::condition::eventually;
 use integration_cli::http::Request;
 use integration_cli::images::{file, tar_of};
+use integration_cli::net::Place;
+use integration_cli::process::Running;
 use integration_cli::{Test, cases};
 use serde_json::json;
 
@@ -13,6 +18,8 @@ cases![
     import_answers_the_id_in_its_last_line,
     changes_and_message_are_kept,
     bad_changes_are_refused,
+    an_archive_is_imported_from_its_address,
+    an_address_without_an_archive_is_told_in_dockers_words,
     import_is_told_as_an_event,
     export_of_a_missing_container_is_404,
 ];
@@ -49,6 +56,50 @@ fn an_exported_file_system_is_imported_and_runs(t: &Test) {
     assert!(id.starts_with("sha256:"), "{id}");
     assert_eq!(t.run(&format!("{name}:v1 cat /file")).ok(), "carried");
     assert_eq!(inspect(t, &format!("{name}:v1"))["RootFS"]["Layers"].as_array().unwrap().len(), 1);
+}
+
+/// A server of files on the daemon's machine, and the address of a directory with the archive `flat.tar`.
+fn file_server(t: &Test) -> (Running, String) {
+    static PORT: AtomicU32 = AtomicU32::new(8700);
+    let port = PORT.fetch_add(1, Ordering::Relaxed);
+    let files = t.directory("served");
+    std::fs::write(files.join("flat.tar"), tar_of(&[file("hello", 0o644, t.prefix())])).unwrap();
+    let machine = t.daemon().machine();
+    let mut server = machine.inside("busybox");
+    server.args(["httpd", "-f", "-p", &format!("127.0.0.1:{port}"), "-h"]).arg(&files);
+    let server = Running::start(server);
+    let address = format!("127.0.0.1:{port}");
+    let place = Place::inside(machine);
+    eventually("the server of files listens", || place.connect(&address).ok());
+    (server, address)
+}
+
+fn an_archive_is_imported_from_its_address(t: &Test) {
+    let (_server, address) = file_server(t);
+    let name = format!("{}:v1", t.name("fetched"));
+    let said = t.docker(&format!("import http://{address}/flat.tar {name}")).ok();
+    assert!(said.contains("Downloading from http://"), "{said}");
+    assert!(said.trim_end().ends_with(&super::id_of(t, &name)), "{said}");
+    assert_eq!(inspect(t, &name)["Comment"], format!("Imported from http://{address}/flat.tar"));
+    // The client takes an address without scheme for a file; the API does not.
+    let name = t.name("fetched");
+    let lines =
+        t.post(&format!("/images/create?fromSrc={address}/flat.tar&repo={name}")).expect(200).json_stream();
+    assert_eq!(lines.last().unwrap()["status"], json!(super::id_of(t, &name)));
+}
+
+fn an_address_without_an_archive_is_told_in_dockers_words(t: &Test) {
+    let (_server, address) = file_server(t);
+    let ask = |source: &str| t.post(&format!("/images/create?fromSrc={source}&repo={}", t.name("none")));
+    ask(&format!("http://{address}/nope.tar")).expect_error_holding(
+        404,
+        &format!("failed to GET http://{address}/nope.tar with status 404 Not Found: "),
+    );
+    ask("http://127.0.0.1:1/x.tar")
+        .expect_error_holding(500, "dial tcp 127.0.0.1:1: connect: connection refused");
+    // The reference calls a wrong address a fault of its own.
+    let wrong = t.by_age(400, 500);
+    ask("banana://x").expect_error_holding(wrong, "unsupported protocol scheme \"banana\"");
 }
 
 fn import(t: &Test, query: &str) -> integration_cli::Reply {

@@ -396,7 +396,7 @@ pub struct LoadRequest {
 /// A wish to import.
 #[derive(Debug, Clone, Default)]
 pub struct ImportRequest {
-    /// Where the archive comes from, for the comment.
+    /// Where the archive comes from: `-` is the request itself, anything else an address that it is fetched from.
     pub source: String,
     /// Name of the new image.
     pub reference: Option<ImageRef>,
@@ -450,6 +450,8 @@ pub enum Progress {
     },
     /// An image was loaded; its reference as users write it, or its id when it has no name.
     Loaded(LoadedImage),
+    /// The archive of an import arrives from its address: so many bytes of so many, zero if nobody knows.
+    Importing(u64, u64),
     /// An image was imported.
     Imported(ImageId),
     /// Something the user should know.

@@ -26,6 +26,12 @@ use crate::layers::compression::{Compression, decoder, recognise};
 use crate::layers::pack::{Tee, compress};
 use crate::layers::unpack::{Unpacked, unpack};
 
+/// The source that means the body of the request.
+const THIS_REQUEST: &str = "-";
+
+/// How far a download has come is told each time that so many more bytes are there.
+const PROGRESS_STEP: u64 = 1 << 20;
+
 /// Takes in an archive as an image.
 pub(super) async fn import(
     shared: Arc<Shared>,
@@ -34,6 +40,8 @@ pub(super) async fn import(
     out: Out,
 ) -> Result<(), NodeError> {
     let run_config = instructions::apply(ImageRunConfig::default(), &request.changes)?;
+    let archive =
+        if request.source == THIS_REQUEST { archive } else { fetch(&shared, &request.source, &out).await? };
     let layer = take_layer(&shared, archive).await?;
     let now = Timestamp::now();
     let comment = if request.message.is_empty() {
@@ -55,6 +63,24 @@ pub(super) async fn import(
     }
     shared.tell("import", &id, &id.to_string());
     out.tell(Progress::Imported(id)).await
+}
+
+/// The archive at an address. Nothing of it is kept but what unpacking makes of it, which has limits of its own.
+async fn fetch(shared: &Arc<Shared>, address: &str, out: &Out) -> Result<ByteSource, NodeError> {
+    let download = shared.registries.download(address).await?;
+    out.tell(Progress::Note(format!("Downloading from {address}"))).await?;
+    let all = download.length().unwrap_or_default();
+    let begun = (download, out.clone(), 0_u64, 0_u64);
+    let pieces = futures_util::stream::try_unfold(begun, move |(mut download, out, done, told)| async move {
+        let Some(piece) = download.chunk().await.map_err(std::io::Error::other)? else { return Ok(None) };
+        let done = done + piece.len() as u64;
+        let is_due = done - told >= PROGRESS_STEP || done == all;
+        if is_due {
+            let _ = out.tell(Progress::Importing(done, all)).await;
+        }
+        Ok(Some((piece, (download, out, done, if is_due { done } else { told }))))
+    });
+    Ok(Box::pin(pieces))
 }
 
 async fn take_layer(shared: &Arc<Shared>, archive: ByteSource) -> Result<NewLayer, NodeError> {

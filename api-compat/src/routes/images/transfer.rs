@@ -42,14 +42,8 @@ async fn pull(call: Call) -> Outcome {
 }
 
 async fn import(mut call: Call) -> Outcome {
-    let source = call.query.text("fromSrc").to_owned();
-    if source != "-" {
-        return Err(ApiError::not_implemented(format!(
-            "importing from {source:?} is not supported: send the archive in the request with fromSrc=-"
-        )));
-    }
     let request = ImportRequest {
-        source,
+        source: call.query.text("fromSrc").to_owned(),
         reference: convert::repo_tag(call.query.text("repo"), call.query.text("tag"))?,
         message: call.query.text("message").to_owned(),
         changes: convert::changes(&call.query.texts("changes")),
