@@ -33,6 +33,7 @@ pub mod content;
 mod crash_point;
 pub mod error;
 pub mod events;
+pub mod figures;
 pub mod files;
 pub mod images;
 pub mod layers;

@@ -26,6 +26,7 @@ use node_agent::containers::host::Host;
 use node_agent::containers::mounter::KernelMounts;
 use node_agent::containers::ports::Seams;
 use node_agent::events::EventLog;
+use node_agent::figures::Figures;
 use node_agent::files::Files;
 use node_agent::images::{ImageSettings, ImageStore};
 use node_agent::networks::{NetworkPort, NetworkStore};
@@ -102,6 +103,7 @@ pub(crate) struct Engine {
     networks: NetworkStore,
     system: NodeSystem,
     events: EventLog,
+    figures: Figures,
     /// The swarm part; `None` when the engine was opened only to be taken away.
     membership: Option<SwarmMembership>,
     /// Listeners that anybody may use who reaches them.
@@ -128,9 +130,10 @@ impl Engine {
         let store = tokio::task::spawn_blocking(move || Store::open(&path)).await??;
         let events = EventLog::new();
         let plugins = Plugins::default();
+        let figures = Figures::default();
 
-        let Stores { images, volumes, networks } =
-            Stores::open(config, &identity, &store, &events, &plugins).await?;
+        let ground = Ground { store: &store, events: &events, plugins: &plugins, figures: &figures };
+        let Stores { images, volumes, networks } = Stores::open(config, &identity, ground).await?;
         let seams = Seams {
             store: store.clone(),
             events: events.clone(),
@@ -145,6 +148,7 @@ impl Engine {
                 config.exec_root.join("image-mounts"),
             )),
             mounter: Arc::new(KernelMounts),
+            figures: figures.clone(),
         };
         let host = host(config, confinement);
         let daemon = daemon_info(config, &host);
@@ -156,6 +160,7 @@ impl Engine {
             images: Arc::new(images.clone()),
             volumes: Arc::new(volumes.clone()),
             events: Arc::new(events.clone()),
+            figures: figures.clone(),
         };
         let open = open_listeners(listeners);
         let settings = system::settings(config, &identity, &open, confinement);
@@ -193,6 +198,7 @@ impl Engine {
             networks,
             system,
             events,
+            figures,
             membership,
             open,
             confinement,
@@ -208,7 +214,7 @@ impl Engine {
 
     /// What answers with figures.
     pub(crate) fn metrics(&self) -> Metrics {
-        Metrics::new(self.system.clone(), self.events.clone())
+        Metrics::new(self.system.clone(), self.events.clone(), self.figures.clone())
     }
 
     /// Starts what watches over the engine's helpers until `stop`.
@@ -290,6 +296,15 @@ impl Engine {
     }
 }
 
+/// What the stores stand on.
+#[derive(Clone, Copy)]
+struct Ground<'a> {
+    store: &'a Store,
+    events: &'a EventLog,
+    plugins: &'a Plugins,
+    figures: &'a Figures,
+}
+
 /// What containers are made of and connected to.
 struct Stores {
     images: ImageStore,
@@ -298,17 +313,13 @@ struct Stores {
 }
 
 impl Stores {
-    async fn open(
-        config: &Config,
-        identity: &str,
-        store: &Store,
-        events: &EventLog,
-        plugins: &Plugins,
-    ) -> Result<Self, StartError> {
+    async fn open(config: &Config, identity: &str, ground: Ground<'_>) -> Result<Self, StartError> {
+        let Ground { store, events, plugins, figures } = ground;
         let image_settings = ImageSettings {
             data_root: config.data_root.clone(),
             registries: registry_config(config)?,
             platform: Platform::host(),
+            figures: figures.clone(),
         };
         let images = ImageStore::open(image_settings, store.clone(), events.clone()).await?;
         let volumes = {

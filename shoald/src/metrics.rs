@@ -1,7 +1,8 @@
 //! Figures for Prometheus on a listener of their own, as dockerd's `--metrics-addr` has it.
 //!
-//! Start reading at [`render`]; names are dockerd's where it has the figure. Nothing is counted for the sake of this but
-//! events: everything else is looked at when somebody asks. What there is not: histograms of how long actions took.
+//! Start reading at [`render`]; names are dockerd's where it has the figure. What is counted and timed for this stands in
+//! `node_agent::figures`; everything else is looked at when somebody asks. What there is not: the figures of Go's runtime, and
+//! those of builds and of the cluster.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -16,6 +17,7 @@ use hyper::service::Service;
 use node_agent::api::events::Events as _;
 use node_agent::api::system::{System as _, SystemInfo};
 use node_agent::events::EventLog;
+use node_agent::figures::{Action, BOUNDS_MS, Figures as Actions, Timed};
 use node_agent::system::NodeSystem;
 
 /// The only path there is.
@@ -28,6 +30,7 @@ const TEXT_FORMAT: HeaderValue = HeaderValue::from_static("text/plain; version=0
 pub(crate) struct Metrics {
     system: NodeSystem,
     events: EventLog,
+    actions: Actions,
 }
 
 /// What figures are made of.
@@ -38,6 +41,7 @@ struct Figures {
     commit: String,
     n_events: u64,
     n_subscribers: usize,
+    actions: Actions,
     process: ProcessFigures,
 }
 
@@ -51,8 +55,8 @@ struct ProcessFigures {
 }
 
 impl Metrics {
-    pub(crate) fn new(system: NodeSystem, events: EventLog) -> Self {
-        Self { system, events }
+    pub(crate) fn new(system: NodeSystem, events: EventLog, actions: Actions) -> Self {
+        Self { system, events, actions }
     }
 
     async fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
@@ -75,6 +79,7 @@ impl Metrics {
             commit: crate::COMMIT.to_owned(),
             n_events: self.events.n_published(),
             n_subscribers: self.events.subscribers(),
+            actions: self.actions.clone(),
             process: std::fs::read_to_string("/proc/self/stat").map_or_else(
                 |_| ProcessFigures::default(),
                 |stat| {
@@ -105,7 +110,7 @@ impl Service<Request<Incoming>> for Metrics {
 
 /// Writes figures in Prometheus' text format. PURE.
 fn render(figures: &Figures) -> String {
-    let Figures { info, version, commit, n_events, n_subscribers, process } = figures;
+    let Figures { info, version, commit, n_events, n_subscribers, actions, process } = figures;
     let mut text = String::new();
     let mut family = |name: &str, kind: &str, help: &str, samples: &[(String, String)]| {
         // Writing to a text cannot fail.
@@ -115,6 +120,19 @@ fn render(figures: &Figures) -> String {
         }
     };
     let one = |value: &dyn std::fmt::Display| vec![(String::new(), value.to_string())];
+    let (checks, failed_checks) = actions.health_checks();
+    family(
+        "engine_daemon_health_checks_total",
+        "counter",
+        "The total number of health checks",
+        &one(&checks),
+    );
+    family(
+        "engine_daemon_health_checks_failed_total",
+        "counter",
+        "The total number of failed health checks",
+        &one(&failed_checks),
+    );
     let states = [("paused", info.paused), ("running", info.running), ("stopped", info.stopped)];
     let states = states.map(|(state, count)| (labels(&[("state", state)]), count.to_string()));
     family(
@@ -179,7 +197,43 @@ fn render(figures: &Figures) -> String {
         "Virtual memory size in bytes.",
         &one(&process.virtual_bytes),
     );
+    write_timed(&mut text, actions);
     text
+}
+
+/// Writes histograms of how long actions took. Families of which nothing was done yet are left out, but for that of
+/// containers, which dockerd shows from the start.
+fn write_timed(text: &mut String, actions: &Actions) {
+    let mut last = "";
+    for action in Action::ALL {
+        let timed = actions.timed(action);
+        let (name, help, label) = action.family();
+        let is_of_container = name == Action::ContainerStart.family().0;
+        if timed.count == 0 && !is_of_container {
+            continue;
+        }
+        if name != last {
+            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} histogram");
+            last = name;
+        }
+        write_histogram(text, name, label, &timed);
+    }
+}
+
+fn write_histogram(text: &mut String, name: &str, label: Option<(&str, &str)>, timed: &Timed) {
+    let with = |bound: Option<String>| {
+        let pairs: Vec<(&str, &str)> =
+            label.into_iter().chain(bound.as_deref().map(|bound| ("le", bound))).collect();
+        if pairs.is_empty() { String::new() } else { labels(&pairs) }
+    };
+    for (bound, count) in BOUNDS_MS.iter().zip(timed.at_most) {
+        // Shown in seconds, as the shortest decimal number.
+        let bound = std::time::Duration::from_millis(*bound).as_secs_f64().to_string();
+        let _ = writeln!(text, "{name}_bucket{} {count}", with(Some(bound)));
+    }
+    let _ = writeln!(text, "{name}_bucket{} {}", with(Some("+Inf".to_owned())), timed.count);
+    let _ = writeln!(text, "{name}_sum{} {}", with(None), timed.sum.as_secs_f64());
+    let _ = writeln!(text, "{name}_count{} {}", with(None), timed.count);
 }
 
 /// Labels in braces, with what the format wants escaped.
@@ -232,6 +286,26 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
         }
         assert!(text.contains("daemon_id=\"a\\\"b\"") && text.contains("kernel=\"6.1\""));
+    }
+
+    #[test]
+    fn actions_are_histograms_and_those_of_containers_are_always_there() {
+        let actions = Actions::default();
+        actions.note(Action::ImagePull, std::time::Instant::now());
+        let text = render(&Figures { actions, ..Figures::default() });
+        for line in [
+            "# TYPE engine_daemon_container_actions_seconds histogram",
+            "engine_daemon_container_actions_seconds_bucket{action=\"start\",le=\"0.005\"} 0",
+            "engine_daemon_container_actions_seconds_bucket{action=\"start\",le=\"+Inf\"} 0",
+            "engine_daemon_container_actions_seconds_sum{action=\"start\"} 0",
+            "engine_daemon_image_actions_seconds_bucket{action=\"pull\",le=\"10\"} 1",
+            "engine_daemon_image_actions_seconds_count{action=\"pull\"} 1",
+            "engine_daemon_health_checks_total 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+        }
+        assert!(!text.contains("network_actions"), "{text}");
+        assert_eq!(text.matches("# TYPE engine_daemon_container_actions_seconds").count(), 1);
     }
 
     #[test]

@@ -27,10 +27,24 @@ fn figures_are_served_on_a_listener_of_their_own(t: &Test) {
         "engine_daemon_container_states_containers{state=\"stopped\"} 1",
         "# TYPE engine_daemon_events_total counter",
         "# TYPE engine_daemon_engine_cpus_cpus gauge",
+        "# TYPE engine_daemon_container_actions_seconds histogram",
+        "# TYPE engine_daemon_network_actions_seconds histogram",
+        "engine_daemon_network_actions_seconds_count{action=\"connect\"} 1",
+        "# TYPE engine_daemon_health_checks_total counter",
+        "engine_daemon_health_checks_failed_total 0",
     ] {
         assert!(text.lines().any(|found| found.trim_end() == line), "{line} in {text}");
     }
     assert!(text.contains("engine_daemon_engine_info{architecture=\""), "{text}");
+    // The reference counts one of each action when it starts.
+    let once = if t.implementation().is_reference() { 1 } else { 0 };
+    let counted = |action: &str, count: u32| {
+        let line = format!("engine_daemon_container_actions_seconds_count{{action=\"{action}\"}} {count}");
+        assert!(text.lines().any(|found| found.trim_end() == line), "{line} in {text}");
+    };
+    counted("create", once + 2);
+    counted("start", once + 1);
+    counted("commit", once);
     assert!(ask("/other").starts_with("HTTP/1.1 404"));
 }
 

@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use node_shim::protocol::{Failure, FailureKind, RuntimeChoice};
 use shoal_types::ErrorKind;
@@ -16,10 +17,11 @@ use shoal_types::container::state::{Run, StartFailure};
 use super::actor::{Actor, Holding, LiveRun};
 use super::logging;
 use super::peers::Peers;
-use super::ports::{HostMount, NetworkPlan, NetworkRequest, ResolvedMount};
+use super::ports::{HostMount, NetworkPlan, NetworkRequest, NetworkRun, ResolvedMount};
 use super::run::RunRecord;
 use crate::crash_point::crash_point;
 use crate::error::{ErrorChain, NodeError};
+use crate::figures::Action;
 use crate::runtime::inputs::{NetworkNamespace, SpecInputs};
 use crate::runtime::{bundle, cdi, files, launch, spec, texts, user};
 use crate::shim_client::{FoundShim, Shim, ShimError};
@@ -101,7 +103,7 @@ impl Actor {
         self.attach_those_who_wait(shim.as_ref()).await;
         let network = async {
             match &plan {
-                Some(_) => self.shared.seams.networks.connect(id).await.map(Some),
+                Some(_) => self.connect_network().await.map(Some),
                 None => Ok(None),
             }
         };
@@ -156,10 +158,16 @@ impl Actor {
     }
 
     async fn plan_network(&self, request: Option<&NetworkRequest>) -> Result<Option<NetworkPlan>, NodeError> {
-        match request {
-            Some(request) => self.shared.seams.networks.plan(request).await.map(Some).map_err(network_failed),
-            None => Ok(None),
-        }
+        let Some(request) = request else { return Ok(None) };
+        let (seams, start) = (&self.shared.seams, Instant::now());
+        let plan = seams.figures.noted(Action::NetworkAllocate, start, seams.networks.plan(request).await);
+        plan.map(Some).map_err(network_failed)
+    }
+
+    async fn connect_network(&self) -> Result<NetworkRun, NodeError> {
+        let (seams, start) = (&self.shared.seams, Instant::now());
+        let run = seams.networks.connect(self.core.id).await;
+        seams.figures.noted(Action::NetworkConnect, start, run)
     }
 
     async fn mount_volumes(&self) -> Result<Vec<HostMount>, NodeError> {

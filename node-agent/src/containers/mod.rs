@@ -76,6 +76,7 @@ use self::host::Host;
 use self::ports::Seams;
 pub(crate) use self::shared::Shared;
 use crate::error::NodeError;
+use crate::figures::Figures;
 
 /// The containers of this node. Cheap to clone; clones share everything.
 #[derive(Debug, Clone)]
@@ -92,6 +93,11 @@ impl Engine {
     /// Finds a container by whole id, name, or unique prefix of its id.
     pub fn find(&self, name: &str) -> Result<Handle, NodeError> {
         self.shared.find(name)
+    }
+
+    /// Where this engine's actions are timed.
+    pub(crate) fn figures(&self) -> &Figures {
+        &self.shared.seams.figures
     }
 
     /// The engine's inside, for the boot of the daemon.

@@ -3,7 +3,7 @@
 //! Start reading at the implementation of [`Containers`].
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use shoal_types::ErrorKind;
@@ -20,22 +20,27 @@ use crate::api::containers::{
     RemoveTarget, StopOptions, WaitCondition,
 };
 use crate::error::NodeError;
+use crate::figures::Action;
 
 #[async_trait]
 impl Containers for Engine {
     async fn create(&self, request: CreateContainer) -> Result<Created, NodeError> {
         let (done, outcome) = oneshot::channel();
-        let shared = Arc::clone(&self.shared);
+        let (shared, start) = (Arc::clone(&self.shared), Instant::now());
         self.shared.spawn(async move {
+            let created = shared.create(request).await;
+            let created = shared.seams.figures.noted(Action::ContainerCreate, start, created);
             // The client may have gone; the container is there all the same.
-            let _ = done.send(shared.create(request).await);
+            let _ = done.send(created);
         });
         outcome.await.map_err(|_| NodeError::unavailable("the daemon is shutting down"))?
     }
 
     async fn start(&self, name: &str) -> Result<(), NodeError> {
-        let handle = self.find(name)?;
-        handle.ask(LifeWish::Start).await?.map_err(|refusal| error_of(refusal, name))
+        let (handle, start) = (self.find(name)?, Instant::now());
+        let started = handle.ask(LifeWish::Start).await?;
+        let started = self.shared.seams.figures.noted(Action::ContainerStart, start, started);
+        started.map_err(|refusal| error_of(refusal, name))
     }
 
     async fn stop(&self, name: &str, options: StopOptions) -> Result<(), NodeError> {
@@ -111,7 +116,9 @@ impl Containers for Engine {
         if matches!(handle.view().state, ContainerState::Removing { .. }) {
             return Err(error_of(Refusal::RemovalInProgress, name));
         }
+        let start = Instant::now();
         let outcome = handle.ask(LifeWish::Remove(options.running, options.volumes)).await?;
+        let outcome = self.shared.seams.figures.noted(Action::ContainerDelete, start, outcome);
         outcome.map_err(|refusal| match refusal {
             Refusal::RemovalInProgress => error_of(refusal, name),
             refusal => {

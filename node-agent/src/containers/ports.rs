@@ -30,6 +30,7 @@ use crate::api::containers::RootSizes;
 use crate::api::images::{Descriptor, ImageRunConfig};
 use crate::error::NodeError;
 use crate::events::EventLog;
+use crate::figures::Figures;
 use crate::shim_client::Shims;
 use crate::store::{Batch, Store};
 
@@ -50,6 +51,8 @@ pub struct Seams {
     pub volumes: Arc<dyn ContainerVolumes>,
     /// Mounts that the engine itself makes on the host.
     pub mounter: Arc<dyn HostMounter>,
+    /// Where what is done is counted and timed.
+    pub figures: Figures,
 }
 
 /// What containers need of networks: policy and records of endpoints, and the kernel's state behind them.

@@ -3,11 +3,14 @@
 //! Start reading at [`Actor::tear_down`]. It serves an exit, a start that failed, and a boot that finds leftovers. Errors
 //! are logged and do not stop it: what is left is found again at the next boot, because nothing here depends on memory.
 
+use std::time::Instant;
+
 use shoal_types::container::state::MountPoint;
 
 use super::actor::{Actor, Bundle, Holding, LiveRun};
 use crate::crash_point::crash_point;
 use crate::error::{ErrorChain, NodeError};
+use crate::figures::Action;
 use crate::shim_client::ShimError;
 
 impl Actor {
@@ -61,7 +64,12 @@ impl Actor {
         let holds = |holding| run.holdings.contains(&holding);
         let network = async {
             if holds(Holding::Network) {
-                self.shared.seams.networks.disconnect(self.core.id).await
+                let (seams, start) = (&self.shared.seams, Instant::now());
+                let errors = seams.networks.disconnect(self.core.id).await;
+                if errors.is_empty() {
+                    seams.figures.note(Action::NetworkRelease, start);
+                }
+                errors
             } else {
                 Vec::new()
             }

@@ -4,6 +4,7 @@
 //! client that goes away leaves nothing half done that could be completed.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use node_runtime::RootDirectory;
@@ -26,6 +27,7 @@ use crate::api::{ByteSource, ByteStream};
 use crate::containers::mounter::read_all;
 use crate::containers::{Handle, run_blocking};
 use crate::error::NodeError;
+use crate::figures::Action;
 use crate::images::source::SourceReader;
 use crate::layers::{Stack, changes};
 use crate::runtime::user;
@@ -117,20 +119,23 @@ impl ContainerFiles for Files {
     }
 
     async fn changes(&self, name: &str) -> Result<Vec<PathChange>, NodeError> {
+        let start = Instant::now();
         let handle = self.engine.find(name)?;
         let rootfs = handle.rootfs().await?;
         let hidden = places(&handle.view());
         let stack = Stack { lowers: rootfs.lowers, upper: rootfs.upper, work: rootfs.work };
-        run_blocking(move || Ok(changes(&stack, &hidden)?)).await?
+        let found = run_blocking(move || Ok(changes(&stack, &hidden)?)).await?;
+        self.engine.figures().noted(Action::ContainerChanges, start, found)
     }
 
     async fn commit(&self, name: &str, request: CommitRequest) -> Result<ImageId, NodeError> {
         let handle = self.engine.find(name)?;
         refuse_half_removed(&handle, "commit")?;
-        let files = self.clone();
-        tokio::spawn(async move { files.commit_container(&handle, request).await })
+        let (files, start) = (self.clone(), Instant::now());
+        let committed = tokio::spawn(async move { files.commit_container(&handle, request).await })
             .await
-            .map_err(|source| NodeError::failed("commit a container", source))?
+            .map_err(|source| NodeError::failed("commit a container", source))?;
+        self.engine.figures().noted(Action::ContainerCommit, start, committed)
     }
 }
 

@@ -71,6 +71,7 @@ use crate::api::images::LayerPhase;
 use crate::content::ContentStore;
 use crate::error::{ErrorChain, NodeError};
 use crate::events::EventLog;
+use crate::figures::Figures;
 use crate::layers::{Overlayfs, Snapshotter};
 use crate::store::{Batch, Store};
 
@@ -87,6 +88,8 @@ pub struct ImageSettings {
     pub registries: RegistryConfig,
     /// What images are chosen for; the machine's own platform except in tests.
     pub platform: Platform,
+    /// Where pulls, pushes and the like are timed.
+    pub figures: Figures,
 }
 
 /// The images of this node. Cheap to clone; clones share everything.
@@ -97,6 +100,7 @@ pub struct ImageStore {
 
 struct Shared {
     platform: Platform,
+    figures: Figures,
     content: ContentStore,
     snapshots: Arc<dyn Snapshotter>,
     registries: Client,
@@ -131,6 +135,7 @@ impl ImageStore {
         store.commit(opened.cleanup).await?;
         let shared = Arc::new(Shared {
             platform: settings.platform,
+            figures: settings.figures,
             content: opened.content,
             snapshots: Arc::new(opened.snapshots),
             registries,

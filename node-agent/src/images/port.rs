@@ -3,6 +3,7 @@
 //! Start reading at the two implementations; each method is one call, on a blocking thread if it looks at the disk.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use registry_client::{Credentials, ManifestTarget, SearchQuery};
@@ -17,6 +18,7 @@ use crate::api::images::{
 };
 use crate::api::{ByteSource, ByteStream};
 use crate::error::NodeError;
+use crate::figures::Action;
 
 #[async_trait]
 impl Images for ImageStore {
@@ -30,10 +32,13 @@ impl Images for ImageStore {
     }
 
     async fn history(&self, name: &str, platform: Option<&Platform>) -> Result<Vec<HistoryEntry>, NodeError> {
+        let start = Instant::now();
         let (name, platform) = (name.to_owned(), platform.cloned());
-        self.shared
+        let history = self
+            .shared
             .block("read an image's history", move |shared| shared.history(&name, platform.as_ref()))
-            .await
+            .await;
+        self.shared.figures.noted(Action::ImageHistory, start, history)
     }
 
     async fn tag(&self, name: &str, reference: &ImageRef) -> Result<(), NodeError> {
@@ -41,7 +46,9 @@ impl Images for ImageStore {
     }
 
     async fn remove(&self, name: &str, options: RemoveImage) -> Result<Vec<Removal>, NodeError> {
-        self.shared.remove(name.to_owned(), options).await
+        let start = Instant::now();
+        let removed = self.shared.remove(name.to_owned(), options).await;
+        self.shared.figures.noted(Action::ImageDelete, start, removed)
     }
 
     async fn layers_size(&self) -> Result<u64, NodeError> {
@@ -57,12 +64,20 @@ impl Images for ImageStore {
 impl ImageTransfers for ImageStore {
     async fn pull(&self, request: PullRequest) -> Result<ProgressStream, NodeError> {
         let shared = Arc::clone(&self.shared);
-        stream::run(|out| pull::pull(shared, request, out)).await
+        let (figures, start) = (shared.figures.clone(), Instant::now());
+        stream::run(|out| async move {
+            figures.noted(Action::ImagePull, start, pull::pull(shared, request, out).await)
+        })
+        .await
     }
 
     async fn push(&self, request: PushRequest) -> Result<ProgressStream, NodeError> {
         let shared = Arc::clone(&self.shared);
-        stream::run(|out| push::push(shared, request, out)).await
+        let (figures, start) = (shared.figures.clone(), Instant::now());
+        stream::run(|out| async move {
+            figures.noted(Action::ImagePush, start, push::push(shared, request, out).await)
+        })
+        .await
     }
 
     async fn load(&self, request: LoadRequest, archive: ByteSource) -> Result<ProgressStream, NodeError> {

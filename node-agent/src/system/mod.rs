@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use registry_client::Credentials;
@@ -19,6 +20,7 @@ use crate::api::images::{ImageQuery, Images};
 use crate::api::system::{DiskUsage, System, SystemInfo, UsageKinds};
 use crate::api::volumes::Volumes;
 use crate::error::NodeError;
+use crate::figures::{Action, Figures};
 use crate::runtime::cdi::Catalog;
 
 /// What only the daemon's settings know, and what is shown of them.
@@ -75,6 +77,8 @@ pub struct Counted {
     pub volumes: Arc<dyn Volumes>,
     /// Subscribers.
     pub events: Arc<dyn Events>,
+    /// Where it is timed how long telling of the node takes.
+    pub figures: Figures,
 }
 
 impl fmt::Debug for Counted {
@@ -110,6 +114,23 @@ impl NodeSystem {
 #[async_trait]
 impl System for NodeSystem {
     async fn info(&self) -> Result<SystemInfo, NodeError> {
+        let start = Instant::now();
+        let told = self.tell().await;
+        self.counted.figures.noted(Action::SystemInfo, start, told)
+    }
+
+    async fn disk_usage(&self, what: UsageKinds) -> Result<DiskUsage, NodeError> {
+        disk::usage(&self.counted, what).await
+    }
+
+    async fn login(&self, registry: &str, credentials: Credentials) -> Result<String, NodeError> {
+        let login = self.registries.login(registry, &credentials).await?;
+        Ok(login.identity_token.expose().to_owned())
+    }
+}
+
+impl NodeSystem {
+    async fn tell(&self) -> Result<SystemInfo, NodeError> {
         let containers = self.counted.views.list(ListQuery { all: true, ..ListQuery::default() }).await?;
         let count = |names: &[&str]| {
             containers.iter().filter(|listed| names.contains(&listed.view.state.name())).count()
@@ -132,15 +153,6 @@ impl System for NodeSystem {
         };
         apply(&mut info, &settings);
         Ok(info)
-    }
-
-    async fn disk_usage(&self, what: UsageKinds) -> Result<DiskUsage, NodeError> {
-        disk::usage(&self.counted, what).await
-    }
-
-    async fn login(&self, registry: &str, credentials: Credentials) -> Result<String, NodeError> {
-        let login = self.registries.login(registry, &credentials).await?;
-        Ok(login.identity_token.expose().to_owned())
     }
 }
 

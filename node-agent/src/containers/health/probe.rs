@@ -20,6 +20,7 @@ use crate::containers::exec::start::StartWish;
 use crate::containers::signal::SIGKILL;
 use crate::containers::slot::Slot;
 use crate::error::NodeError;
+use crate::figures::Action;
 use crate::shim_client::{RunningExec, ShimError};
 
 /// How much output of a probe is kept.
@@ -30,14 +31,17 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Runs one probe to its end, or kills it when it takes too long.
 pub(crate) async fn run(shared: Arc<Shared>, slot: Arc<Slot>, check: Check) -> ProbeResult {
     let start = Timestamp::now();
+    let figures = shared.seams.figures.clone();
     let (exit_code, output) = match probe(&shared, &slot, &check).await {
         Ok(outcome) => outcome,
         Err(error) => (-1, error.message()),
     };
+    figures.note_health_check(exit_code);
     ProbeResult { start, end: Timestamp::now(), exit_code, output }
 }
 
 async fn probe(shared: &Arc<Shared>, slot: &Arc<Slot>, check: &Check) -> Result<(i32, String), NodeError> {
+    let begun = std::time::Instant::now();
     let spec = ExecSpec {
         command: check.command.clone(),
         attach_stdout: true,
@@ -51,6 +55,7 @@ async fn probe(shared: &Arc<Shared>, slot: &Arc<Slot>, check: &Check) -> Result<
         tokio::time::timeout(START_TIMEOUT, shared.start_exec(entry, wish)).await.map_err(|_| {
             NodeError::unavailable(format!("timed out starting health check for container {}", slot.id()))
         })??;
+    shared.seams.figures.note(Action::HealthCheckStart, begun);
     capture(slot, id, running, check.timeout).await
 }
 

@@ -91,6 +91,7 @@ impl Machine {
 
     async fn daemon_and_report(&self) -> (Engine, BootReport) {
         let seams = Seams {
+            figures: crate::figures::Figures::default(),
             store: self.store.clone(),
             events: self.events.clone(),
             shims: FaultyShims::new(self.faults.clone(), Arc::clone(&self.shims)),
