@@ -28,6 +28,11 @@ impl Filters {
         }
     }
 
+    /// The filters of a request that takes any, of which it heeds those that it knows.
+    pub(crate) fn any(query: &Query) -> Result<Self, ApiError> {
+        Self::parse(query.text("filters"))
+    }
+
     fn parse(text: &str) -> Result<Self, ApiError> {
         let invalid = || ApiError::invalid("invalid filter");
         let mut values: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();

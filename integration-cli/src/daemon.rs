@@ -46,12 +46,13 @@ impl Implementation {
             .map_or_else(|_| Self::Shoald(built_shoald()), |name| Self::named(&name))
     }
 
-    /// The implementation a name or path stands for.
+    /// The implementation a name, a path or `unix://SOCKET` stands for.
     #[must_use]
     pub fn named(name: &str) -> Self {
         match name {
             "dockerd" => Self::Dockerd(PathBuf::from("/usr/sbin/dockerd")),
             "shoald" => Self::Shoald(built_shoald()),
+            host if host.starts_with("unix://") => Self::External(PathBuf::from(&host["unix://".len()..])),
             path if path.ends_with("/dockerd") => Self::Dockerd(PathBuf::from(path)),
             path => Self::Shoald(PathBuf::from(path)),
         }

@@ -189,6 +189,11 @@ impl Session {
             .unwrap_or_else(|error| panic!("{} {}: {error}", request.method, request.target))
     }
 
+    /// Sends a request; the error is that of the connection.
+    pub fn try_send(&self, request: Request) -> std::io::Result<Reply> {
+        self.http().send(&pinned(request))
+    }
+
     /// Sends a request and returns once the head of the answer is there.
     #[track_caller]
     pub fn open(&self, request: Request) -> Exchange {

@@ -1,7 +1,7 @@
-//! `test clients`: libraries that others wrote, taken from their registries, against a daemon of our own.
+//! `test clients` and `test schema`: programs that others wrote, taken from their registries, against a daemon of our own.
 //!
-//! Start reading at [`suites`]. The suites and the versions of the libraries are in `integration-cli/clients`; what comes from
-//! registries is put below `target/clients` and kept for the next run. Without registries the part is skipped, loudly.
+//! Start reading at [`suites`] and [`schema`]. The suites and the versions of what is taken are in `integration-cli/clients`; it is
+//! put below `target/clients` and kept for the next run. Without registries the parts are skipped, loudly.
 
 use std::path::Path;
 
@@ -22,32 +22,61 @@ pub(crate) fn suites() -> Result<()> {
     }
     let docker = setup::docker_client()?;
     let text = |path: &Path| path.display().to_string();
-    let arguments = [
-        "--net".to_owned(),
-        "--mount".to_owned(),
-        "--propagation".to_owned(),
-        "private".to_owned(),
+    in_namespaces(&[
         text(&clients.join("run.sh")),
         text(&target_directory()?.join("debug/shoald")),
         text(&state),
         text(&docker),
         text(&state.join("python/bin/python")),
         text(&state.join("node/node_modules")),
-    ];
-    call("unshare", &arguments.each_ref().map(String::as_str))
+    ])
+}
+
+/// Lets schemathesis make requests from our description of the API, and hold the answers against it.
+pub(crate) fn schema() -> Result<()> {
+    setup::for_schema()?;
+    let state = target_directory()?.join("clients/schemathesis");
+    std::fs::create_dir_all(&state).with_context(|| format!("create {}", state.display()))?;
+    let ours = root()?.join("integration-cli/clients/schemathesis");
+    let python = state.join("python");
+    if let Err(error) = install_python(&python, &ours.join("requirements.txt")) {
+        eprintln!("SKIPPED: schemathesis cannot be installed: {error:#}");
+        return Ok(());
+    }
+    let text = |path: &Path| path.display().to_string();
+    in_namespaces(&[
+        text(&ours.join("run.sh")),
+        text(&target_directory()?.join("debug/shoald")),
+        text(&state.join("run")),
+        text(&python.join("bin/schemathesis")),
+        text(&root()?.join("swagger/v1.56.json")),
+        std::env::var("SHOAL_SCHEMA_REQUESTS").unwrap_or_else(|_| "10".to_owned()),
+    ])
+}
+
+/// Runs a program with arguments in a network and a mount namespace that end with it.
+fn in_namespaces(words: &[String]) -> Result<()> {
+    let mut arguments = vec!["--net", "--mount", "--propagation", "private"];
+    arguments.extend(words.iter().map(String::as_str));
+    call("unshare", &arguments)
 }
 
 /// Puts the libraries where the suites find them; quick when they are there already.
 fn install(clients: &Path, state: &Path) -> Result<()> {
-    let (python, node) = (state.join("python"), state.join("node"));
-    if !python.join("bin/pip").exists() {
-        call("python3", &["-m", "venv", &python.display().to_string()])?;
-    }
-    let pip = python.join("bin/pip").display().to_string();
-    let requirements = clients.join("python/requirements.txt").display().to_string();
-    call(&pip, &["install", "--quiet", "--disable-pip-version-check", "--requirement", &requirements])?;
+    let node = state.join("node");
+    install_python(&state.join("python"), &clients.join("python/requirements.txt"))?;
     std::fs::create_dir_all(&node).with_context(|| format!("create {}", node.display()))?;
     std::fs::copy(clients.join("node/package.json"), node.join("package.json"))?;
     let prefix = node.display().to_string();
     call("npm", &["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", &prefix])
+}
+
+/// Puts what a file of requirements names into a directory with a Python of its own.
+fn install_python(python: &Path, requirements: &Path) -> Result<()> {
+    if !python.join("bin/pip").exists() {
+        call("python3", &["-m", "venv", &python.display().to_string()])?;
+    }
+    let pip = python.join("bin/pip").display().to_string();
+    let requirements = requirements.display().to_string();
+    call(&pip, &["install", "--quiet", "--disable-pip-version-check", "--requirement", &requirements])
 }

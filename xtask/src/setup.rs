@@ -59,6 +59,11 @@ pub(crate) fn for_clients() -> Result<()> {
     install(&[("python3", "python3-venv"), ("node", "nodejs"), ("npm", "npm"), ("unshare", "util-linux")])
 }
 
+/// Installs what makes requests from a description of an API.
+pub(crate) fn for_schema() -> Result<()> {
+    install(&[("python3", "python3-venv"), ("busybox", "busybox-static"), ("unshare", "util-linux")])
+}
+
 /// Installs what measuring beside dockerd needs.
 pub(crate) fn for_bench() -> Result<()> {
     install(&[

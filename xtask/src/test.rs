@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::dist::target_directory;
-use crate::{call, call_with, check, setup};
+use crate::{call, call_with, check, root, setup};
 
 /// One part: its name, whether `all` includes it, and what it runs.
 struct Part {
@@ -33,6 +33,18 @@ const PARTS: &[Part] = &[
         in_all: false,
         help: "libraries from their registries: docker and testcontainers for Python and Node",
         run: clients,
+    },
+    Part {
+        name: "schema",
+        in_all: false,
+        help: "requests that schemathesis makes from our description of the API",
+        run: schema,
+    },
+    Part {
+        name: "differential",
+        in_all: false,
+        help: "the same requests to the reference dockerd and to Shoal; what differs must be known",
+        run: differential,
     },
     Part {
         name: "crash",
@@ -99,6 +111,31 @@ fn unit() -> Result<()> {
 fn cli() -> Result<()> {
     build_daemon()?;
     call("cargo", &["test", "--package", "integration-cli", "--locked"])
+}
+
+fn schema() -> Result<()> {
+    build_daemon()?;
+    crate::clients::schema()
+}
+
+/// `SHOAL_TEST_REFERENCE` names another reference: a program, or `unix://SOCKET`.
+fn differential() -> Result<()> {
+    build_daemon()?;
+    let scripts = root()?.join("integration-cli/diff-scripts");
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(&scripts)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "txt") {
+            names.push(path.display().to_string());
+        }
+    }
+    names.sort();
+    let accepted = scripts.join("accepted.list").display().to_string();
+    let mut run =
+        vec!["run", "--quiet", "--package", "integration-cli", "--locked", "--bin", "shoal-diff", "--"];
+    run.extend(["--accepted", &accepted]);
+    run.extend(names.iter().map(String::as_str));
+    call("cargo", &run)
 }
 
 fn crash() -> Result<()> {

@@ -114,10 +114,13 @@ fn bind(written: &str, volume_driver: &str) -> Result<MountSpec, ApiError> {
     let misfit =
         |error: ApiError| error.in_context(&format!("{context}: invalid mount config for type \"{kind}\""));
     check_destination(destination).map_err(misfit)?;
+    if kind == "volume" && parsed.propagation.is_some() {
+        return Err(misfit(ApiError::invalid("field BindOptions must not be specified")));
+    }
     let (source, mode) = if kind == "bind" {
         let source = MountSource::Bind {
             path: clean(source),
-            propagation: parsed.propagation.unwrap_or_default(),
+            propagation: Propagation::default(),
             recursion: BindRecursion::Recursive,
             missing: MissingSource::CreateDirectory,
             relabel: parsed.relabel,

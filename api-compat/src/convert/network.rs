@@ -85,7 +85,8 @@ pub(crate) fn shown(network: &Observed) -> Network {
             NetworkScope::Local => "local".to_owned(),
             NetworkScope::Swarm => "swarm".to_owned(),
         },
-        driver: spec.driver.clone(),
+        // A network that is only a configuration has none, as in Docker.
+        driver: if spec.config_only { "null".to_owned() } else { spec.driver.clone() },
         enable_ipv4: Some(spec.ipv4.unwrap_or(true)),
         enable_ipv6: spec.ipv6.unwrap_or(false),
         ipam: Ipam {

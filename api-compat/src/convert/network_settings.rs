@@ -29,8 +29,12 @@ pub(crate) fn spec(
     let mut endpoints = BTreeMap::new();
     for (name, settings) in networking.endpoints_config.iter().flatten() {
         let name = if name == "default" { BRIDGE } else { name };
-        let settings = settings.clone().unwrap_or_default();
-        endpoints.insert(name.to_owned(), endpoint(name, &settings)?);
+        let Some(settings) = settings else {
+            return Err(ApiError::invalid(format!(
+                "invalid config for network {name}: EndpointsConfig is nil"
+            )));
+        };
+        endpoints.insert(name.to_owned(), endpoint(name, settings)?);
     }
     if let NetworkMode::Network(name) = &mode {
         endpoints.entry(name.clone()).or_default();
@@ -225,6 +229,9 @@ pub(crate) fn wished_mac_address(networking: &NetworkingSpec) -> String {
 
 /// Every endpoint of a container as Docker shows it: wishes from the spec, the rest as observed.
 pub(crate) fn shown_endpoints(view: &ContainerView) -> BTreeMap<String, EndpointSettings> {
+    if view.spec.networking.disabled {
+        return BTreeMap::new();
+    }
     let wishes = &view.spec.networking.endpoints;
     let none = EndpointSpec::default();
     let shown = |(name, status): (&String, &EndpointStatus)| {
@@ -366,7 +373,7 @@ mod tests {
         let found = read(&json!({"HostConfig": {"NetworkMode": "n"}})).unwrap();
         assert_eq!(found.mode, NetworkMode::Network("n".into()));
         assert_eq!(found.endpoints.keys().collect::<Vec<_>>(), ["n"]);
-        let found = read(&json!({"NetworkingConfig": {"EndpointsConfig": {"default": null}}})).unwrap();
+        let found = read(&json!({"NetworkingConfig": {"EndpointsConfig": {"default": {}}}})).unwrap();
         assert_eq!(found.endpoints.keys().collect::<Vec<_>>(), ["bridge"]);
     }
 
@@ -385,6 +392,7 @@ mod tests {
                 json!({"HostConfig": {"PortBindings": {"80/tcp": [{"HostIp": "x"}]}}}),
                 "invalid IP address in port binding: \"x\"",
             ),
+            (endpoint("bridge", Value::Null), "invalid config for network bridge: EndpointsConfig is nil"),
             (
                 endpoint("bridge", json!({"IPAMConfig": {"IPv4Address": "172.17.0.9"}})),
                 "invalid config for network bridge: invalid endpoint settings:\nuser-specified IP address is supported on user-defined networks only",

@@ -74,6 +74,9 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
+/// Names of networks that every node has and nobody made.
+const PREDEFINED: [&str; 3] = ["bridge", "host", "none"];
+
 async fn list(call: Call) -> Outcome {
     let filters = Filters::of(&call.query, &["dangling", "driver", "id", "label", "name", "scope", "type"])?;
     let origin = filters.each("type", |value| match value {
@@ -81,18 +84,28 @@ async fn list(call: Call) -> Outcome {
         "custom" => Ok(NetworkOrigin::Custom),
         _ => Err(String::new()),
     })?;
+    let scopes: Vec<_> = filters.get("scope").iter().filter_map(|name| scope(name)).collect();
+    if scopes.is_empty() && filters.has("scope") {
+        // Docker checks no such names: what does not exist is the scope of no network.
+        return reply::json::<[Network]>(&[]);
+    }
     let filter = NetworkFilter {
         dangling: filters.truth("dangling").map_err(|_| ApiError::invalid(WRONG_DANGLING))?,
         drivers: filters.get("driver"),
         ids: filters.get("id"),
         labels: filters.labels(),
         names: filters.get("name"),
-        scopes: filters.each("scope", scope)?,
+        scopes,
         // Both kinds at once are all networks.
         origin: if origin.len() == 1 { origin.first().copied() } else { None },
     };
+    let wants_dangling = filter.dangling;
     let of_cluster = cluster_networks::listed(&call.shared.state.cluster, &filter).await;
-    let networks = call.shared.state.node.networks.list(filter).await?;
+    let mut networks = call.shared.state.node.networks.list(filter).await?;
+    if wants_dangling == Some(true) {
+        // Those that are always there do not dangle, whoever uses them.
+        networks.retain(|network| !PREDEFINED.contains(&network.spec.name.as_str()));
+    }
     let known = cluster_networks::ids(&of_cluster);
     let of_node = networks.iter().filter(|network| !known.contains(network.id.as_str()));
     let shown = of_cluster
@@ -106,11 +119,11 @@ async fn list(call: Call) -> Outcome {
     reply::json(&shown.collect::<Vec<Network>>())
 }
 
-fn scope(value: &str) -> Result<NetworkScope, String> {
+fn scope(value: &str) -> Option<NetworkScope> {
     match value {
-        "local" => Ok(NetworkScope::Local),
-        "swarm" => Ok(NetworkScope::Swarm),
-        _ => Err(String::new()),
+        "local" => Some(NetworkScope::Local),
+        "swarm" => Some(NetworkScope::Swarm),
+        _ => None,
     }
 }
 
@@ -126,7 +139,7 @@ async fn inspect(call: Call) -> Outcome {
     let name = call.name().to_owned();
     let missing = || ApiError::from(NodeError::NoSuchNetwork(name.clone()));
     let wanted = call.query.some_text("scope").filter(|_| call.version.is_from(31));
-    let wanted = wanted.map(|wanted| scope(&wanted).map_err(|_| missing())).transpose()?;
+    let wanted = wanted.map(|wanted| scope(&wanted).ok_or_else(missing)).transpose()?;
     let state = &call.shared.state;
     let of_node = match state.node.networks.inspect(call.name()).await {
         Ok(view) => Some(view).filter(|view| wanted.is_none_or(|wanted| wanted == view.network.spec.scope)),

@@ -8,6 +8,7 @@ use shoal_types::ErrorKind;
 
 use crate::error::ApiError;
 use crate::extract::Call;
+use crate::filters::Filters;
 use crate::model::image::BuildPruneResponse;
 use crate::reply::{self, Outcome};
 use crate::route::ParamKind::Integer;
@@ -119,7 +120,8 @@ async fn prune_builds(_call: Call) -> Outcome {
     reply::json_with(StatusCode::OK, &BuildPruneResponse { caches_deleted: None, space_reclaimed: 0 })
 }
 
-async fn list_plugins(_call: Call) -> Outcome {
+async fn list_plugins(call: Call) -> Outcome {
+    Filters::of(&call.query, &["capability", "enabled"])?.truth("enabled")?;
     reply::json::<[crate::model::Empty]>(&[])
 }
 

@@ -170,7 +170,7 @@ async fn login(mut call: Call) -> Outcome {
 }
 
 async fn watch(call: Call) -> Outcome {
-    let filter = EventFilter::new(Filters::of(&call.query, &events::FILTERS)?);
+    let filter = EventFilter::new(Filters::any(&call.query)?);
     let time = |name: &str| call.query.some_text(name).map(|text| parse_unix_time(&text)).transpose();
     let window = EventWindow { since: time("since")?, until: time("until")? };
     if let (Some(since), Some(until)) = (window.since, window.until)

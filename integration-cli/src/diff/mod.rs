@@ -2,49 +2,30 @@
 //!
 //! A [`Script`] is a list of requests; [`compare`] sends each to both daemons, makes what must differ alike (ids, times,
 //! addresses of memory of a run: see [`normal`]) and lists every [`Difference`] that is left. What the differences mean
-//! is for the reader to judge; nothing is pardoned here but what a script itself says with `IGNORE`.
+//! is for the reader to judge; nothing is pardoned here but what a script itself says with `IGNORE`. The differences between
+//! the reference and Shoal that were judged stand in a list of their own: see [`accepted`].
 
+pub mod accepted;
+pub mod bodies;
 pub mod normal;
+pub mod script;
+
+pub use accepted::Accepted;
+pub use script::Script;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::http::{Reply, Request};
 use crate::session::Session;
-
-/// A list of requests with names for parts of their answers.
-///
-/// ```text
-/// # a comment
-/// IGNORE .GraphDriver
-/// POST /containers/create?name=box {"Image": "busybox"} -> box=/Id
-/// GET /containers/{box}/json
-/// ```
-/// After `->` a part of the answer is kept under a name, found by a JSON pointer, and put where later lines say `{name}`.
-/// `IGNORE` leaves out all fields whose path ends in the given text.
-#[derive(Debug, Clone, Default)]
-pub struct Script {
-    steps: Vec<Step>,
-    ignored: Vec<String>,
-}
-
-#[derive(Debug, Clone)]
-struct Step {
-    line: String,
-    method: String,
-    path: String,
-    body: Option<String>,
-    keep: Vec<(String, String)>,
-}
 
 /// A place where two answers are not alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// The request, as the script has it.
     pub request: String,
-    /// Path of the field: `status`, `type` (the content type), or `.Field.Field[0]` in the body.
+    /// Path of the field: `.status`, `.headers.NAME`, or `.body.Field.Field[0]`.
     pub path: String,
     /// What the first daemon has there; `None` when it has no such field.
     pub left: Option<Value>,
@@ -54,65 +35,8 @@ pub struct Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let show =
-            |side: &Option<Value>| side.as_ref().map_or_else(|| "(absent)".to_owned(), Value::to_string);
-        write!(f, "{}\t{}\t{}\t{}", self.request, self.path, show(&self.left), show(&self.right))
-    }
-}
-
-impl Script {
-    /// Reads a script; panics on a line that is none.
-    #[must_use]
-    pub fn parse(text: &str) -> Self {
-        let mut script = Self::default();
-        for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
-            match line.strip_prefix("IGNORE ") {
-                Some(path) => script.ignored.push(path.trim().to_owned()),
-                None => script.steps.push(Step::parse(line)),
-            }
-        }
-        script
-    }
-}
-
-impl Step {
-    fn parse(line: &str) -> Self {
-        let (request, keep) = line.rsplit_once(" -> ").unwrap_or((line, ""));
-        let keep = keep.split_whitespace().map(|part| {
-            let (name, pointer) = part.split_once('=').unwrap_or_else(|| panic!("name=/pointer in {line:?}"));
-            (name.to_owned(), pointer.to_owned())
-        });
-        let mut words = request.splitn(3, ' ');
-        let mut word = || words.next().map(str::to_owned);
-        let (method, path) = (word(), word());
-        let body = word();
-        Self {
-            line: request.to_owned(),
-            method: method.unwrap_or_default(),
-            path: path.unwrap_or_else(|| panic!("a path in {line:?}")),
-            body,
-            keep: keep.collect(),
-        }
-    }
-
-    /// Sends the request; what is to be kept of the answer is added to `kept`.
-    fn run(&self, session: &Session, kept: &mut BTreeMap<String, String>) -> Reply {
-        let fill = |text: &str| {
-            kept.iter()
-                .fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
-        };
-        let mut request = Request::new(&self.method, &fill(&self.path));
-        if let Some(body) = &self.body {
-            request = request.header("Content-Type", "application/json").bytes(fill(body).into_bytes());
-        }
-        let reply = session.send(request);
-        for (name, pointer) in &self.keep {
-            let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-            if let Some(value) = body.pointer(pointer).and_then(Value::as_str) {
-                kept.insert(name.clone(), value.to_owned());
-            }
-        }
-        reply
+        let (left, right) = (show(self.left.as_ref()), show(self.right.as_ref()));
+        write!(f, "{}\t{}\t{left}\t{right}", self.request, self.path)
     }
 }
 
@@ -126,7 +50,10 @@ pub fn compare(script: &Script, left: &Session, right: &Session) -> Vec<Differen
             let reply = step.run(session, kept);
             let root =
                 session.daemon().own_machine().map(|machine| machine.root().to_string_lossy().into_owned());
-            normal::reply(&reply, kept, root.as_deref())
+            match reply {
+                Ok(reply) => normal::reply(&reply, kept, root.as_deref()),
+                Err(error) => json!({"status": format!("no answer: {error}")}),
+            }
         });
         let mut found = Vec::new();
         walk("", &replies[0], &replies[1], &mut found);
@@ -175,31 +102,16 @@ fn visit(path: &str, left: Option<&Value>, right: Option<&Value>, found: &mut Fo
     }
 }
 
-/// An answer as one value: status, content type, body.
-fn as_value(status: u16, content_type: Option<&str>, body: Value) -> Value {
-    let mut map = Map::new();
-    map.insert("status".to_owned(), json!(status));
-    map.insert("type".to_owned(), json!(content_type));
-    map.insert("body".to_owned(), body);
-    Value::Object(map)
+/// A side of a difference, as lists of differences write it.
+fn show(side: Option<&Value>) -> String {
+    side.map_or_else(|| "(absent)".to_owned(), Value::to_string)
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{Script, is_within, walk};
-
-    #[test]
-    fn scripts_have_requests_bodies_and_names() {
-        let script =
-            Script::parse("# x\nIGNORE .A\n\nPOST /c {\"a\": \"b c\"} -> id=/Id n=/x/y\nGET /c/{id}\n");
-        assert_eq!(script.ignored, [".A"]);
-        assert_eq!(script.steps.len(), 2);
-        assert_eq!(script.steps[0].body.as_deref(), Some("{\"a\": \"b c\"}"));
-        assert_eq!(script.steps[0].keep.len(), 2);
-        assert_eq!(script.steps[1].body, None);
-    }
+    use super::{is_within, walk};
 
     #[test]
     fn every_kind_of_difference_is_found_once() {

@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use regex_lite::Regex;
 use serde_json::{Value, json};
 
@@ -28,16 +30,64 @@ const MOMENTARY: &[(&str, &str)] = &[
 /// Lists of objects with one of these fields come in no order that means anything: mounts, networks, volumes.
 const UNORDERED: &[&str] = &["Destination", "EnableIPv6", "Mountpoint"];
 
-/// An answer in normal form: an object with `status`, `type` and `body`.
+/// Headers that clients read, by the way their value is shown: as it is, or only that it is there.
+const HEADERS: &[(&str, Shown)] = &[
+    ("Content-Type", Shown::Value),
+    ("Docker-Experimental", Shown::Value),
+    ("Ostype", Shown::Value),
+    ("Swarm", Shown::Value),
+    ("Cache-Control", Shown::Value),
+    ("Pragma", Shown::Value),
+    ("Connection", Shown::Value),
+    ("Upgrade", Shown::Value),
+    ("Location", Shown::Value),
+    ("Warning", Shown::Value),
+    ("Www-Authenticate", Shown::Value),
+    ("X-Docker-Container-Path-Stat", Shown::Json),
+    ("Api-Version", Shown::Presence),
+    ("Server", Shown::Presence),
+];
+
+/// How much of a header is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Value,
+    /// JSON in base64.
+    Json,
+    Presence,
+}
+
+/// An answer in normal form: an object with `status`, `headers` and `body`.
 ///
 /// `kept` are the parts of earlier answers that the script gave names; `root` is the directory of the daemon.
 #[must_use]
 pub fn reply(reply: &Reply, kept: &BTreeMap<String, String>, root: Option<&str>) -> Value {
     let body = match serde_json::from_slice::<Value>(&reply.body) {
         Ok(body) => body,
+        Err(_) if reply.body.contains(&0) => json!("<bytes>"),
         Err(_) => lines(&reply.text()),
     };
-    super::as_value(reply.status, reply.header("Content-Type"), value("", body, kept, root))
+    let headers: serde_json::Map<String, Value> = HEADERS
+        .iter()
+        .filter_map(|(name, shown)| {
+            let raw = reply.header(name)?;
+            let shown = match shown {
+                Shown::Value => json!(raw),
+                Shown::Json => path_stat(raw),
+                Shown::Presence => json!("<there>"),
+            };
+            Some(((*name).to_owned(), shown))
+        })
+        .collect();
+    json!({"status": reply.status, "headers": headers, "body": value("", body, kept, root)})
+}
+
+/// What `docker cp` is told of a path, without the time.
+fn path_stat(raw: &str) -> Value {
+    let decoded = BASE64.decode(raw).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+    let Some(mut stat) = decoded else { return json!(raw) };
+    stat["mtime"] = json!("<time>");
+    stat
 }
 
 /// A body that is not one JSON value: a stream of them, or text.
@@ -57,14 +107,15 @@ fn value(key: &str, raw: Value, kept: &BTreeMap<String, String>, root: Option<&s
         Value::Number(number) if key == "Created" && number.as_i64().is_some_and(|n| n > 1_000_000_000) => {
             json!("<time>")
         }
-        Value::Array(mut items) => {
+        Value::Array(items) => {
+            let mut items: Vec<Value> = items.into_iter().map(|item| value(key, item, kept, root)).collect();
             if let Some(name) =
                 UNORDERED.iter().find(|name| items.iter().all(|item| item.get(name).is_some()))
             {
                 let order = if *name == "Destination" { name } else { "Name" };
-                items.sort_by_key(|item| item[order].to_string());
+                items.sort_by_key(|item| (item[order].to_string(), item.to_string()));
             }
-            items.into_iter().map(|item| value(key, item, kept, root)).collect()
+            items.into()
         }
         Value::Object(map) => {
             let pairs = map.into_iter().map(|(key, item)| {

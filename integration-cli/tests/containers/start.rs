@@ -12,6 +12,7 @@ cases![
     starting_a_paused_container_answers_409,
     a_command_that_does_not_exist_fails_with_127,
     a_command_that_may_not_be_executed_fails_with_126,
+    a_mount_whose_ends_are_not_of_one_kind_fails_with_127_and_advice,
     a_failed_start_leaves_the_message_in_the_state,
     a_failed_start_leaves_nothing_mounted_and_no_address_taken,
     a_body_on_start_is_refused,
@@ -79,6 +80,15 @@ fn a_command_that_may_not_be_executed_fails_with_126(t: &Test) {
         "{reply:?}"
     );
     assert_eq!(t.inspect(&container)["State"]["ExitCode"], 126);
+}
+
+fn a_mount_whose_ends_are_not_of_one_kind_fails_with_127_and_advice(t: &Test) {
+    let directory = t.directory("wrong");
+    let container = t.create(&format!("-v {}:/etc/passwd/x busybox true", directory.display()));
+    let reply = start(t, &container);
+    reply.expect_error_holding(400, "Are you trying to mount a directory onto a file (or vice-versa)?");
+    assert!(reply.message().contains("not a directory"), "{reply:?}");
+    assert_eq!(t.inspect(&container)["State"]["ExitCode"], 127);
 }
 
 fn a_failed_start_leaves_the_message_in_the_state(t: &Test) {

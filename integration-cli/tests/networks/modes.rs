@@ -6,6 +6,7 @@ use serde_json::json;
 cases![
     host_is_the_machines_own_namespace,
     none_has_loopback_only,
+    disabled_networking_leaves_loopback_only_and_shows_no_network,
     a_container_shares_anothers_network,
     a_shared_network_outlives_the_container_that_joined,
     host_warns_of_published_ports,
@@ -30,6 +31,16 @@ fn none_has_loopback_only(t: &Test) {
     assert_eq!(t.shell(&container, "ip route"), "");
     t.shell(&container, "ping -c 1 -W 5 127.0.0.1");
     assert_eq!(t.inspect(&container)["NetworkSettings"]["Networks"]["none"]["IPAddress"], "");
+}
+
+fn disabled_networking_leaves_loopback_only_and_shows_no_network(t: &Test) {
+    let body = json!({"Image": "busybox", "Cmd": ["park"], "NetworkDisabled": true});
+    let name = t.name("alone");
+    t.post_json(&format!("/containers/create?name={name}"), &body).expect(201);
+    assert_eq!(t.get(&format!("/containers/{name}/json")).json()["NetworkSettings"]["Networks"], json!({}));
+    t.post(&format!("/containers/{name}/start")).expect(204);
+    assert_eq!(t.docker(&format!("exec {name} ls /sys/class/net")).ok(), "lo");
+    assert_eq!(t.get(&format!("/containers/{name}/json")).json()["NetworkSettings"]["Networks"], json!({}));
 }
 
 fn a_container_shares_anothers_network(t: &Test) {

@@ -6,6 +6,7 @@ use serde_json::json;
 
 cases![
     the_old_list_form_and_the_map_form_mean_the_same,
+    filters_may_stand_in_the_query_as_they_are,
     a_value_mapped_to_false_counts_as_given,
     all_given_labels_must_match,
     several_values_of_one_key_are_alternatives,
@@ -20,6 +21,15 @@ fn the_old_list_form_and_the_map_form_mean_the_same(t: &Test) {
     let mapped = t.list("/containers/json?all=1", &json!({"id": {container.id: true}}));
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0]["Id"], mapped[0]["Id"]);
+}
+
+fn filters_may_stand_in_the_query_as_they_are(t: &Test) {
+    let container = t.create("busybox true");
+    // As scripts write it for curl: nothing is encoded.
+    let reply =
+        t.get(&format!("/containers/json?all=1&filters={{\"id\":[\"{}\"]}}", container.id)).expect(200);
+    assert_eq!(reply.json()[0]["Id"], container.id);
+    assert_eq!(reply.json().as_array().map(Vec::len), Some(1));
 }
 
 fn a_value_mapped_to_false_counts_as_given(t: &Test) {

@@ -120,7 +120,11 @@ impl RuntimeError {
         let mut source = std::error::Error::source(self);
         while let Some(cause) = source {
             text.push_str(": ");
-            text.push_str(&cause.to_string());
+            // As Docker's messages have it, in which clients look for words of the kernel.
+            match cause.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+                Some(errno) => text.push_str(&crate::errno_text(errno)),
+                None => text.push_str(&cause.to_string()),
+            }
             source = cause.source();
         }
         text

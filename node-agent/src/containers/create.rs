@@ -199,6 +199,9 @@ impl Shared {
         spec: &mut ContainerSpec,
         made: &mut Made,
     ) -> Result<PreparedNetworks, NodeError> {
+        if spec.networking.disabled {
+            return Ok(PreparedNetworks::default());
+        }
         let request = NetworkRequest {
             container: id,
             name: name.to_owned(),

@@ -86,6 +86,9 @@ fn borrow(lent: Lent) -> Vec<MountWish> {
             point.access = access;
         }
         point.spec_index = None;
+        // The mode is not lent, only what follows from it.
+        point.mode.clear();
+        spec.mode.clear();
         spec.access = point.access;
         spec.origin = MountOrigin::VolumesFrom;
         spec.destination.clone_from(&point.destination);

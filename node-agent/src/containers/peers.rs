@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use shoal_types::container::networking::NetworkMode;
+use shoal_types::container::networking::{NetworkMode, NetworkingSpec};
 use shoal_types::container::security::{IpcMode, PidMode};
 use shoal_types::container::spec::ContainerSpec;
 use shoal_types::container::state::ContainerState;
@@ -140,7 +140,7 @@ impl Shared {
             name: record.name.clone(),
             hostname: self.hostname(spec),
             domainname: spec.process.domainname.clone(),
-            networking: spec.networking.clone(),
+            networking: effective(&spec.networking),
             sysctls: of_network.map(|(key, value)| (key.clone(), value.clone())).collect(),
             links: Vec::new(),
         })
@@ -157,6 +157,14 @@ impl Shared {
             | ContainerState::Dead { .. } => Err(what.stopped(&view)),
         }
     }
+}
+
+/// A container whose networking is disabled has a namespace of its own, and no network in it whatever else was asked for.
+fn effective(networking: &NetworkingSpec) -> NetworkingSpec {
+    if networking.disabled {
+        return NetworkingSpec { mode: NetworkMode::None, disabled: true, ..NetworkingSpec::default() };
+    }
+    networking.clone()
 }
 
 impl Actor {

@@ -9,6 +9,10 @@ const CREATE_FAILED: &str = "OCI runtime create failed: runc create failed";
 const EXEC_FAILED: &str = "OCI runtime exec failed: exec failed";
 const PROCESS_FAILED: &str = "unable to start container process";
 const INIT_FAILED: &str = "error during container init";
+/// The kernel's words for a file where a directory should be, or the other way round.
+const NOT_A_DIRECTORY: &str = "not a directory";
+/// Docker's advice on a mount whose two ends are not of one kind.
+const MISMATCHED_MOUNT: &str = "Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type";
 /// What clients look for to tell that a program cannot be executed.
 const PERMISSION_DENIED: &str = "permission denied";
 
@@ -19,9 +23,17 @@ pub(crate) fn create_failure(failure: &Failure) -> String {
     if message.contains("create failed") {
         return format!("{TASK_FAILED}: {message}");
     }
+    // What failed before the program was looked at says so itself.
+    let says_init = message.starts_with(INIT_FAILED);
     match failure.kind {
-        FailureKind::CommandNotFound | FailureKind::NotExecutable => {
+        FailureKind::CommandNotFound | FailureKind::NotExecutable if !says_init => {
             format!("{TASK_FAILED}: {CREATE_FAILED}: {PROCESS_FAILED}: {INIT_FAILED}: {message}")
+        }
+        FailureKind::CommandNotFound if message.contains(NOT_A_DIRECTORY) => {
+            format!("{TASK_FAILED}: {CREATE_FAILED}: {PROCESS_FAILED}: {message}: {MISMATCHED_MOUNT}")
+        }
+        FailureKind::CommandNotFound | FailureKind::NotExecutable => {
+            format!("{TASK_FAILED}: {CREATE_FAILED}: {PROCESS_FAILED}: {message}")
         }
         FailureKind::Runtime => format!("{TASK_FAILED}: {CREATE_FAILED}: {PROCESS_FAILED}: {message}"),
         FailureKind::WrongPhase
@@ -68,6 +80,14 @@ mod tests {
         );
         let directory = Failure::new(FailureKind::NotExecutable, "exec: \"/tmp\": is a directory");
         assert!(create_failure(&directory).ends_with("exec: \"/tmp\": is a directory: permission denied"));
+        let mount = Failure::new(
+            FailureKind::CommandNotFound,
+            "error during container init: open mount point /etc/passwd/x: not a directory",
+        );
+        assert_eq!(
+            create_failure(&mount),
+            "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: open mount point /etc/passwd/x: not a directory: Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type"
+        );
         let external = Failure::new(FailureKind::Runtime, "runc create failed: invalid mount");
         assert_eq!(
             create_failure(&external),

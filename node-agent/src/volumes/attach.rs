@@ -8,12 +8,14 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use shoal_types::container::mounts::{MissingSource, MountSource, MountSpec, Propagation, VolumeCopy};
+use shoal_types::container::mounts::{
+    MissingSource, MountOrigin, MountSource, MountSpec, Propagation, VolumeCopy,
+};
 use shoal_types::container::state::{MountKind, MountPoint};
 use shoal_types::volume::VolumeSpec;
 use shoal_types::{ContainerId, ErrorKind};
 
-use super::{VolumeStore, run_blocking, subpath};
+use super::{LOCAL_DRIVER, VolumeStore, run_blocking, subpath};
 use crate::api::containers::OfVolumes;
 use crate::api::volumes::OfMissing;
 use crate::containers::ports::{
@@ -22,7 +24,8 @@ use crate::containers::ports::{
 use crate::error::NodeError;
 use crate::layers::copy_tree;
 
-/// What inspect shows as the mode of a volume that was asked for without one.
+/// What inspect shows as the mode of a local volume that was asked for without one; as in dockerd, not of one that the
+/// image declares or another container lends.
 const VOLUME_MODE: &str = "z";
 
 #[async_trait]
@@ -207,7 +210,8 @@ impl VolumeStore {
                 point.driver = volume.driver;
                 point.propagation = *propagation;
                 point.subpath.clone_from(subpath);
-                if point.mode.is_empty() {
+                let is_asked_for = matches!(spec.origin, MountOrigin::Bind | MountOrigin::Mount);
+                if point.mode.is_empty() && is_asked_for && point.driver == LOCAL_DRIVER {
                     VOLUME_MODE.clone_into(&mut point.mode);
                 }
             }

@@ -4,6 +4,7 @@
 //! connection is a task of the listener's; they end with the token, after the requests under way (connections that a client has
 //! taken over end with their client).
 
+mod first_line;
 mod tls;
 mod unix;
 
@@ -22,6 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::first_line::FirstLine;
 pub(crate) use self::unix::remove_stale;
 use crate::config::{Config, HostAddress, TlsMode};
 
@@ -253,7 +255,7 @@ where
     let mut http = hyper::server::conn::http1::Builder::new();
     // Go's servers write header names in this form, and some clients compare them byte by byte.
     http.title_case_headers(true).timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    let connection = http.serve_connection(TokioIo::new(FirstLine::new(stream)), service).with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,

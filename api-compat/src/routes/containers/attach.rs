@@ -43,6 +43,8 @@ fn request(call: &Call, framing: Framing) -> Result<AttachRequest, ApiError> {
 
 /// Attaches by websocket: messages of raw bytes, whether there is a terminal or not.
 pub(super) async fn attach_websocket(mut call: Call) -> Outcome {
+    // A container that is not there is told of before the handshake is looked at.
+    call.shared.state.node.views.inspect(call.name()).await?;
     let handshake = websocket::Handshake::of(&mut call)?;
     let mut request = request(&call, Framing::Raw)?;
     if call.version.is_below(42) {

@@ -13,6 +13,7 @@ use node_runtime::{
     RuntimeError, SeccompSource, Stdio, TerminalSize,
 };
 use oci_spec::runtime::{Process, Spec};
+use rustix::io::Errno;
 use rustix::process::Pid;
 
 use super::{NewProcess, OciRuntime, ProcessStdio, Progress};
@@ -161,9 +162,14 @@ fn failure(error: &RuntimeError) -> Failure {
             ExecutableReason::Other => FailureKind::Runtime,
         },
         RuntimeError::InvalidSpec(_) => FailureKind::Invalid,
+        // What dockerd derives from these words of the kernel, wherever in the start they were said.
+        RuntimeError::Init { source, .. } => match source.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::NOENT | Errno::NOTDIR) => FailureKind::CommandNotFound,
+            Some(Errno::ACCESS | Errno::ISDIR) => FailureKind::NotExecutable,
+            _ => FailureKind::Runtime,
+        },
         RuntimeError::Unsupported(_)
         | RuntimeError::Step { .. }
-        | RuntimeError::Init { .. }
         | RuntimeError::Vanished { .. }
         | RuntimeError::Hook { .. }
         | RuntimeError::NoSuchContainer { .. }

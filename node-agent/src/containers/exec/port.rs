@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use node_shim::protocol::{ConsoleSize, ExecMode, Target};
-use shoal_types::ExecId;
+use shoal_types::{ErrorKind, ExecId};
 
 use super::start::StartWish;
 use super::{Phase, require_running};
@@ -103,8 +103,14 @@ impl Execs for Engine {
         let Some(shim) = entry.slot.published().shim else {
             return Err(NodeError::conflict(format!("container {} is not running", entry.slot.id())));
         };
-        shim.resize(Target::Exec(entry.id), ConsoleSize { height, width })
-            .await
-            .map_err(|source| NodeError::failed("resize a command's terminal", source))
+        shim.resize(Target::Exec(entry.id), ConsoleSize { height, width }).await.map_err(
+            |source| match source.kind() {
+                // It has ended, or was never started: it is not there any more.
+                ErrorKind::NotFound => {
+                    NodeError::Refused { kind: ErrorKind::NotFound, message: "no such exec".to_owned() }
+                }
+                _ => NodeError::failed("resize a command's terminal", source),
+            },
+        )
     }
 }
