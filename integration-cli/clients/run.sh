@@ -6,6 +6,8 @@ shoald=$1 state=$2 docker=$3 python=$4 modules=$5
 here=$(dirname "$0")
 ip link set lo up
 mount -t tmpfs clients /run
+# What a run left that was cut off is nobody's concern.
+rm -rf "$state/data"
 export DOCKER_HOST=unix:///run/shoal.sock TESTCONTAINERS_RYUK_DISABLED=true NODE_PATH="$modules"
 "$shoald" --config-file /dev/null --host "$DOCKER_HOST" --data-root "$state/data" --exec-root /run/shoal \
     --pidfile /run/shoal.pid 2>"$state/daemon.log" &
@@ -24,7 +26,8 @@ done
 rm -rf "$state/box"
 mkdir -p "$state/box/bin" "$state/box/etc" "$state/box/tmp" "$state/box/root"
 cp "$(command -v busybox)" "$state/box/bin/busybox"
-for applet in $(busybox --list); do ln -sf busybox "$state/box/bin/$applet"; done
+# Some list themselves among what they can do.
+for applet in $(busybox --list); do [ "$applet" = busybox ] || ln -sf busybox "$state/box/bin/$applet"; done
 printf 'root:x:0:0:root:/root:/bin/sh\n' >"$state/box/etc/passwd"
 printf 'root:x:0:\n' >"$state/box/etc/group"
 chmod 1777 "$state/box/tmp"

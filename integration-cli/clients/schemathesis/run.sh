@@ -8,6 +8,7 @@ shoald=$1 state=$2 schemathesis=$3 description=$4 requests=$5
 address=127.0.0.1:2375
 ip link set lo up
 mount -t tmpfs schema /run
+rm -rf "$state"
 mkdir -p "$state"
 "$shoald" --config-file /dev/null --host "tcp://$address" --tls=false --data-root "$state/data" --exec-root /run/shoal \
     --pidfile /run/shoal.pid 2>"$state/daemon.log" &
