@@ -219,7 +219,9 @@ mod tests {
     fn only_what_succeeds_is_timed() {
         let figures = Figures::default();
         let _ = figures.noted::<(), ()>(Action::ImagePull, Instant::now(), Err(()));
-        let _ = figures.clone().noted::<(), ()>(Action::ImagePull, Instant::now(), Ok(()));
+        let clone = figures.clone();
+        let _ = clone.noted::<(), ()>(Action::ImagePull, Instant::now(), Ok(()));
+        drop(clone);
         assert_eq!(figures.timed(Action::ImagePull).count, 1);
         figures.note_health_check(0);
         figures.note_health_check(-1);

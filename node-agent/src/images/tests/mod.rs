@@ -47,7 +47,7 @@ impl Node {
         registries.limits.attempts = 1;
         registries.timeouts.first_retry = Duration::from_millis(1);
         let settings = ImageSettings {
-            figures: crate::figures::Figures::default(),
+            figures: Figures::default(),
             data_root: dir.path().to_owned(),
             registries,
             platform: Platform::new("linux", "amd64", ""),
