@@ -133,23 +133,9 @@ impl Engine {
         let figures = Figures::default();
 
         let ground = Ground { store: &store, events: &events, plugins: &plugins, figures: &figures };
-        let Stores { images, volumes, networks } = Stores::open(config, &identity, ground).await?;
-        let seams = Seams {
-            store: store.clone(),
-            events: events.clone(),
-            shims: Arc::new(
-                ProcessShims::new(ShimProgram::own_executable()).with_descriptor_limit(descriptors),
-            ),
-            images: Arc::new(images.clone()),
-            networks: Arc::new(networks.clone()),
-            volumes: Arc::new(ImageMounts::new(
-                Arc::new(volumes.clone()),
-                Arc::new(images.clone()),
-                config.exec_root.join("image-mounts"),
-            )),
-            mounter: Arc::new(KernelMounts),
-            figures: figures.clone(),
-        };
+        let stores = Stores::open(config, &identity, ground).await?;
+        let seams = stores.seams(config, descriptors, ground);
+        let Stores { images, volumes, networks } = stores;
         let host = host(config, confinement);
         let daemon = daemon_info(config, &host);
         let containers = Containers::new(seams, engine_config(config), host);
@@ -313,6 +299,26 @@ struct Stores {
 }
 
 impl Stores {
+    /// Everything that the engine of containers calls.
+    fn seams(&self, config: &Config, descriptors: Rlimit, ground: Ground<'_>) -> Seams {
+        Seams {
+            store: ground.store.clone(),
+            events: ground.events.clone(),
+            shims: Arc::new(
+                ProcessShims::new(ShimProgram::own_executable()).with_descriptor_limit(descriptors),
+            ),
+            images: Arc::new(self.images.clone()),
+            networks: Arc::new(self.networks.clone()),
+            volumes: Arc::new(ImageMounts::new(
+                Arc::new(self.volumes.clone()),
+                Arc::new(self.images.clone()),
+                config.exec_root.join("image-mounts"),
+            )),
+            mounter: Arc::new(KernelMounts),
+            figures: ground.figures.clone(),
+        }
+    }
+
     async fn open(config: &Config, identity: &str, ground: Ground<'_>) -> Result<Self, StartError> {
         let Ground { store, events, plugins, figures } = ground;
         let image_settings = ImageSettings {

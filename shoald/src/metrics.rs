@@ -113,13 +113,8 @@ fn render(figures: &Figures) -> String {
     let Figures { info, version, commit, n_events, n_subscribers, actions, process } = figures;
     let mut text = String::new();
     let mut family = |name: &str, kind: &str, help: &str, samples: &[(String, String)]| {
-        // Writing to a text cannot fail.
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        for (labels, value) in samples {
-            let _ = writeln!(text, "{name}{labels} {value}");
-        }
+        write_family(&mut text, (name, kind, help), samples);
     };
-    let one = |value: &dyn std::fmt::Display| vec![(String::new(), value.to_string())];
     let (checks, failed_checks) = actions.health_checks();
     family(
         "engine_daemon_health_checks_total",
@@ -177,6 +172,16 @@ fn render(figures: &Figures) -> String {
         &one(n_subscribers),
     );
     family("engine_daemon_events_total", "counter", "The number of events logged", &one(n_events));
+    write_process(&mut text, info, *process);
+    write_timed(&mut text, actions);
+    text
+}
+
+/// Writes what the daemon itself takes.
+fn write_process(text: &mut String, info: &SystemInfo, process: ProcessFigures) {
+    let mut family = |name: &str, kind: &str, help: &str, samples: &[(String, String)]| {
+        write_family(text, (name, kind, help), samples);
+    };
     family(
         "process_cpu_seconds_total",
         "counter",
@@ -197,8 +202,20 @@ fn render(figures: &Figures) -> String {
         "Virtual memory size in bytes.",
         &one(&process.virtual_bytes),
     );
-    write_timed(&mut text, actions);
-    text
+}
+
+/// Writes one family: its name, kind and help, and its samples.
+fn write_family(text: &mut String, (name, kind, help): (&str, &str, &str), samples: &[(String, String)]) {
+    // Writing to a text cannot fail.
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    for (labels, value) in samples {
+        let _ = writeln!(text, "{name}{labels} {value}");
+    }
+}
+
+/// The sample of a family that has one.
+fn one(value: &dyn std::fmt::Display) -> Vec<(String, String)> {
+    vec![(String::new(), value.to_string())]
 }
 
 /// Writes histograms of how long actions took. Families of which nothing was done yet are left out, but for that of
