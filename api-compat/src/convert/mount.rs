@@ -120,7 +120,7 @@ fn bind(written: &str, volume_driver: &str) -> Result<MountSpec, ApiError> {
     let (source, mode) = if kind == "bind" {
         let source = MountSource::Bind {
             path: clean(source),
-            propagation: Propagation::default(),
+            propagation: parsed.propagation.unwrap_or_default(),
             recursion: BindRecursion::Recursive,
             missing: MissingSource::CreateDirectory,
             relabel: parsed.relabel,

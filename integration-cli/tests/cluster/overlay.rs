@@ -21,7 +21,7 @@ const WEB: &str = "busybox sh -c 'mkdir -p /www; hostname > /www/index.html; exe
 
 /// What a web server answers; `None` while it does not. busybox' own client is not to be had everywhere.
 fn get(host: &str, port: u16) -> String {
-    format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 3 {host} {port} | tail -n 1")
+    format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | timeout 10 nc -w 3 {host} {port} | tail -n 1")
 }
 
 /// What a container sees of a web server.
