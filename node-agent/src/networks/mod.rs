@@ -108,10 +108,6 @@ pub struct DefaultBridge {
     pub range: Option<IpNet>,
     /// The IPv6 subnet.
     pub subnet_v6: Option<IpNet>,
-    /// Gateway of the containers instead of the interface.
-    pub gateway: Option<IpAddr>,
-    /// The same for IPv6.
-    pub gateway_v6: Option<IpAddr>,
     /// Whether it has IPv6 at all.
     pub ipv6: bool,
     /// Whether its containers talk to each other.

@@ -103,6 +103,7 @@ impl OptionSpec {
 
 const NO_CONTAINERD: &str = "there is no containerd; shoald runs containers itself";
 const LATER_CLUSTER: &str = "networks that span nodes are not supported yet";
+const NO_GATEWAY: &str = "containers on the default bridge are routed by the address of the bridge";
 const NO_RT: &str = "real-time scheduling of the parent cgroup is not set up";
 
 use Kind::{Bool, Int, Json, List, Pairs, Text};
@@ -133,8 +134,8 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     same("debug", Bool, "Log debugging messages").short('D').reloads(),
     keyed("default-address-pool", "default-address-pools", Json, "Pool of subnets: base=CIDR,size=BITS"),
     same("default-cgroupns-mode", Text, "Cgroup namespace of containers: host or private").reloads(),
-    same("default-gateway", Text, "IPv4 gateway of containers on the default bridge"),
-    same("default-gateway-v6", Text, "IPv6 gateway of containers on the default bridge"),
+    same("default-gateway", Text, "IPv4 gateway of containers on the default bridge").refused(NO_GATEWAY),
+    same("default-gateway-v6", Text, "IPv6 gateway of containers on the default bridge").refused(NO_GATEWAY),
     same("default-ipc-mode", Text, "IPC namespace of containers: shareable or private").reloads(),
     keyed("default-network-opt", "default-network-opts", Json, "Option of new networks: DRIVER=OPTION=VALUE"),
     same("default-runtime", Text, "OCI runtime of containers that name none").reloads(),

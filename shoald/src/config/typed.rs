@@ -133,10 +133,6 @@ pub(crate) struct NetworkSettings {
     pub(crate) fixed_cidr: Option<IpNet>,
     /// Its IPv6 subnet.
     pub(crate) fixed_cidr_v6: Option<IpNet>,
-    /// Gateway of its containers instead of the bridge.
-    pub(crate) gateway: Option<IpAddr>,
-    /// The same for IPv6.
-    pub(crate) gateway_v6: Option<IpAddr>,
     /// Whether it has an IPv6 subnet.
     pub(crate) ipv6: bool,
     /// Whether its containers talk to each other.
@@ -599,8 +595,6 @@ fn network_settings(settings: &Settings) -> Result<NetworkSettings, ConfigError>
         bip6: parsed(settings, "bip6")?,
         fixed_cidr: parsed(settings, "fixed-cidr")?,
         fixed_cidr_v6: parsed(settings, "fixed-cidr-v6")?,
-        gateway: parsed(settings, "default-gateway")?,
-        gateway_v6: parsed(settings, "default-gateway-v6")?,
         ipv6: settings.bool("ipv6").unwrap_or(false),
         icc: on("icc"),
         masquerade: on("ip-masq"),

@@ -23,8 +23,6 @@ pub(crate) fn network_config(config: &Config, identity: &str) -> NetworkConfig {
         address_v6: wanted.bip6,
         range: wanted.fixed_cidr,
         subnet_v6: wanted.fixed_cidr_v6,
-        gateway: wanted.gateway,
-        gateway_v6: wanted.gateway_v6,
         ipv6: wanted.ipv6,
         icc: wanted.icc,
         masquerade: wanted.masquerade,
