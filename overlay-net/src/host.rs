@@ -207,7 +207,8 @@ impl Host {
     /// Removes a container's network: ports, rules, names, interfaces, namespace. Never stops at the first error.
     ///
     /// When it returns nothing reaches the container any more; the kernel frees the namespace and its interfaces soon
-    /// after the last process in it has ended.
+    /// after the last process in it has ended. Call [`Host::sweep`] a moment later: connections with unsent data may keep
+    /// them for minutes.
     pub fn remove_sandbox(&self, sandbox: &Sandbox) -> Vec<NetError> {
         let mut errors = outside::disconnect(&self.shared, sandbox);
         self.shared.balancer.forget(&sandbox.id);
@@ -216,6 +217,11 @@ impl Host {
             errors.extend(netns::remove(path).err());
         }
         errors
+    }
+
+    /// Deletes the interfaces of removed sandboxes that the kernel has not freed by itself.
+    pub fn sweep(&self) -> Result<()> {
+        sandbox::sweep()
     }
 
     /// Where the namespace of a sandbox is pinned, or will be.

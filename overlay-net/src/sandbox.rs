@@ -175,15 +175,25 @@ pub(crate) fn remove_interfaces(path: &Path, endpoints: &[&Endpoint]) -> Vec<Net
 
 /// Cuts endpoints off at once; their interfaces vanish with the namespace, which the kernel takes apart in its own time.
 ///
-/// Deleting them here would wait for the kernel's clean-up, ten times as long as everything else.
+/// Deleting them here would wait for the kernel's clean-up, ten times as long as everything else. [`sweep`] deletes those
+/// whose namespace lives on.
 pub(crate) fn cut_off(endpoints: &[Endpoint]) -> Result<()> {
     let mut batch = Batch::default();
     for name in endpoints.iter().filter_map(|endpoint| endpoint.host_ifname.as_ref()) {
-        link::set_down(&mut batch, name);
+        link::retire(&mut batch, name);
     }
     let failed = || NetError::kernel("set interfaces of a container down");
     let outcomes = driver::route_socket()?.run(&batch).map_err(failed())?;
     outcomes.into_iter().try_for_each(missing_is_fine).map_err(failed())
+}
+
+/// Deletes interfaces that were cut off and did not vanish.
+///
+/// A namespace outlives its last process as long as a TCP connection in it has something left to send, minutes when the
+/// other side does not take it (tcp(7), `tcp_orphan_retries`).
+pub(crate) fn sweep() -> Result<()> {
+    link::delete_departed(&mut driver::route_socket()?)
+        .map_err(NetError::kernel("delete interfaces of removed containers"))
 }
 
 fn remove_interface(host: &mut Socket, path: &Path, endpoint: &Endpoint) -> Result<()> {

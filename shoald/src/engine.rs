@@ -209,6 +209,9 @@ impl Engine {
         let netd = async move { networks.watch_netd().await };
         background.spawn(stop.clone().run_until_cancelled_owned(netd));
         let networks = self.networks.clone();
+        let departures = async move { networks.watch_departures().await };
+        background.spawn(stop.clone().run_until_cancelled_owned(departures));
+        let networks = self.networks.clone();
         let overlays = async move { networks.watch_overlays().await };
         background.spawn(stop.clone().run_until_cancelled_owned(overlays));
         if let Some(membership) = self.membership.clone() {

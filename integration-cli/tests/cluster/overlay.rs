@@ -11,6 +11,7 @@ use super::{Cluster, REST, options};
 
 cases![
     services_and_containers_find_each_other_across_nodes,
+    published_ports_answer_on_every_node,
     networks_outlive_the_daemon,
     only_attachable_networks_take_plain_containers
 ];
@@ -107,6 +108,26 @@ fn services_and_containers_find_each_other_across_nodes(t: &Test) {
         let left = two.docker("network ls -q --filter name=net --filter driver=overlay").ok();
         left.is_empty().then_some(())
     });
+    cluster.dissolve();
+}
+
+fn published_ports_answer_on_every_node(t: &Test) {
+    let cluster = Cluster::formed(t, 1, 1);
+    let (one, two) = (cluster.node(1), cluster.node(2));
+    one.docker(&format!(
+        "service create --detach --no-resolve-image --name web --publish 8080:80 --replicas 1 {WEB}"
+    ))
+    .ok();
+    cluster.await_running(1, "web", 1);
+    let asked = |from: &OwnDaemon, address: &str| {
+        let outcome = from.host(&get(address, 8080).replace("nc -w", "busybox nc -w"));
+        Some(outcome.stdout.trim().to_owned()).filter(|text| !text.is_empty())
+    };
+    for (from, address) in [(one, "192.0.2.2"), (two, "192.0.2.1"), (one, "127.0.0.1"), (two, "127.0.0.1")] {
+        within(REST, &format!("{address} answers"), || asked(from, address));
+    }
+    one.docker("service rm web").ok();
+    within(REST, "nobody answers any more", || asked(two, "192.0.2.1").is_none().then_some(()));
     cluster.dissolve();
 }
 

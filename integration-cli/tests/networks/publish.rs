@@ -1,6 +1,7 @@
 //! Published ports: every way in.
 
-use std::net::UdpSocket;
+use std::io::Read as _;
+use std::net::{TcpStream, UdpSocket};
 use std::time::Duration;
 
 use integration_cli::condition::eventually;
@@ -26,6 +27,7 @@ cases![
     both_address_families_are_published,
     the_client_lists_ports,
     a_port_is_free_again_after_stop_and_removal,
+    a_connection_with_data_left_keeps_no_interface,
     a_fixed_port_is_the_same_after_restart,
     a_network_of_ones_own_publishes_as_well,
     the_callers_address_is_seen_from_outside,
@@ -192,6 +194,25 @@ fn the_client_lists_ports(t: &Test) {
     assert_eq!(t.docker(&format!("port {container} 80")).ok(), "127.0.0.1:7040");
     assert_eq!(t.docker(&format!("port {container} 90/udp")).ok(), "127.0.0.1:7041");
     assert_ne!(t.docker(&format!("port {container} 99")).code, 0);
+}
+
+fn a_connection_with_data_left_keeps_no_interface(t: &Test) {
+    let container = t.start("-p 80 busybox nc -ll -p 80 -e cat /dev/zero");
+    let port = t.published_port(&container, "80/tcp");
+    let inside = Place::inside(t.daemon().machine());
+    let mut reader = eventually("a connection that sends", || {
+        let mut stream = inside.enter(move || TcpStream::connect(("127.0.0.1", port))).ok()?;
+        stream.read_exact(&mut [0]).ok()?;
+        Some(stream)
+    });
+    let index = t.docker(&format!("exec {container} cat /sys/class/net/eth0/iflink")).ok();
+    let listed =
+        || t.host("ip -o link show").ok().lines().any(|line| line.starts_with(&format!("{index}: ")));
+    assert!(listed());
+    t.docker(&format!("rm -f {container}")).ok();
+    eventually("the interface is gone", || (!listed()).then_some(()));
+    // Nobody has read what the container still had to send.
+    reader.read_exact(&mut [0]).unwrap();
 }
 
 fn a_port_is_free_again_after_stop_and_removal(t: &Test) {

@@ -30,10 +30,12 @@ mod wishes;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use overlay_net::dns::files::ResolvOverrides;
 use overlay_net::ipam::{BasePool, PoolRecord, Space};
+use overlay_net::{NetError, Sandbox};
 use serde::{Deserialize, Serialize};
 use shoal_types::container::state::EndpointStatus;
 use shoal_types::network::Network;
@@ -174,7 +176,12 @@ struct Shared {
     /// Held by the one prune that may run.
     pruning: tokio::sync::Mutex<()>,
     overlay: overlay::Surroundings,
+    /// Told whenever a sandbox was removed.
+    departures: tokio::sync::Notify,
 }
+
+/// How long the kernel gets to free the interfaces of a removed container by itself, which costs nobody anything.
+const GRACE: Duration = Duration::from_secs(2);
 
 impl NetworkStore {
     /// Reads the table and makes the predefined networks' records. Touches no interface: that is
@@ -216,6 +223,7 @@ impl NetworkStore {
                 changes: tokio::sync::Mutex::new(()),
                 pruning: tokio::sync::Mutex::new(()),
                 overlay: overlay::Surroundings::default(),
+                departures: tokio::sync::Notify::new(),
             }),
         };
         Ok(networks)
@@ -235,11 +243,38 @@ impl NetworkStore {
         }
     }
 
+    /// Deletes interfaces of removed containers whose namespace the kernel keeps. Never returns; the composition root owns
+    /// the task.
+    pub async fn watch_departures(&self) {
+        loop {
+            self.shared.departures.notified().await;
+            tokio::time::sleep(GRACE).await;
+            let host = self.shared.host.clone();
+            if let Ok(Err(error)) = tokio::task::spawn_blocking(move || host.sweep()).await {
+                tracing::warn!(error = %crate::error::ErrorChain(&error), "interfaces of removed containers stay");
+            }
+        }
+    }
+
     /// Lets the helper process end if it has nothing to do; for the daemon's orderly end. What containers need stays.
     pub async fn close(&self) {
         let host = self.shared.host.clone();
         // Cut off only with the daemon itself.
-        let _ = tokio::task::spawn_blocking(move || host.leave_netd()).await;
+        let _ = tokio::task::spawn_blocking(move || {
+            if let Err(error) = host.sweep() {
+                tracing::warn!(error = %crate::error::ErrorChain(&error), "interfaces of removed containers stay");
+            }
+            host.leave_netd();
+        })
+        .await;
+    }
+
+    /// Takes a sandbox out of the kernel; what the kernel keeps of it for a while is looked after.
+    async fn remove_sandbox(&self, sandbox: Sandbox) -> Result<Vec<NetError>, NodeError> {
+        let host = self.shared.host.clone();
+        let errors = run_blocking(move || host.remove_sandbox(&sandbox)).await;
+        self.shared.departures.notify_one();
+        errors
     }
 
     /// Removes every trace of networks from the kernel and lets netd end. For the uninstall, when no container runs.
@@ -302,10 +337,10 @@ impl State {
     }
 }
 
-impl From<overlay_net::NetError> for NodeError {
+impl From<NetError> for NodeError {
     /// Takes over the kind, and the texts whole: they are what Docker's clients look at.
-    fn from(error: overlay_net::NetError) -> Self {
-        use overlay_net::NetError;
+    fn from(error: NetError) -> Self {
+        use NetError;
         // Docker answers with the status of a failure where only a port or an address is not to be had.
         let is_answer = matches!(
             error,

@@ -128,8 +128,7 @@ impl ContainerNetworks for NetworkStore {
         let Some(plan) = self.with_state(|state| state.plans.remove(&container)) else { return Vec::new() };
         let mut errors = Vec::new();
         if let Some(sandbox) = plan.sandbox {
-            let host = self.shared.host.clone();
-            match run_blocking(move || host.remove_sandbox(&sandbox)).await {
+            match self.remove_sandbox(sandbox).await {
                 Ok(failures) => errors.extend(failures.into_iter().map(NodeError::from)),
                 Err(error) => errors.push(error),
             }

@@ -109,6 +109,8 @@ fn remove_leftover_links(
         .filter_map(|endpoint| endpoint.host_ifname.as_ref().map(ToString::to_string));
     let wanted: BTreeSet<String> = bridges.chain(ends).collect();
     let mut socket = driver::route_socket()?;
+    link::delete_departed(&mut socket)
+        .map_err(NetError::kernel("delete interfaces of removed containers"))?;
     let links = link::list(&mut socket).map_err(NetError::kernel("list links"))?;
     for leftover in links.into_iter().filter(|link| link.group == GROUP && !wanted.contains(&link.name)) {
         let name: IfName = leftover.name.parse()?;

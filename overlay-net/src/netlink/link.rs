@@ -12,6 +12,8 @@ use crate::spec::{IfName, MacAddr, MacvlanMode};
 
 /// Device group of every link that Shoal makes: "SHL" in ASCII.
 pub(crate) const GROUP: u32 = 0x53_48_4c;
+/// Device group of the ends of pairs whose container is gone: "SHX" in ASCII.
+const DEPARTED: u32 = 0x53_48_58;
 
 pub(super) const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
@@ -257,11 +259,19 @@ pub(crate) fn set_up(batch: &mut Batch, index: u32) {
     batch.message(RTM_NEWLINK, ACK, &header(AF_UNSPEC, index, IFF_UP, IFF_UP), |_| {});
 }
 
-/// Sets a link down by its name.
-pub(crate) fn set_down(batch: &mut Batch, name: &IfName) {
+/// Sets a link down by its name and marks it for [`delete_departed`].
+pub(crate) fn retire(batch: &mut Batch, name: &IfName) {
     batch.message(RTM_NEWLINK, ACK, &header(AF_UNSPEC, 0, 0, IFF_UP), |link| {
         link.text(IFLA_IFNAME, name.as_str());
+        link.number(IFLA_GROUP, DEPARTED);
     });
+}
+
+/// Deletes all links that [`retire`] marked and that are still there; none is fine. One wait for the kernel serves all.
+pub(crate) fn delete_departed(socket: &mut Socket) -> io::Result<()> {
+    let mut batch = Batch::default();
+    batch.message(RTM_DELLINK, ACK, &header(AF_UNSPEC, 0, 0, 0), |link| link.number(IFLA_GROUP, DEPARTED));
+    missing_is_fine(socket.run_all(&batch))
 }
 
 /// Deletes a link; one that is gone is fine.

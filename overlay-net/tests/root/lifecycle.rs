@@ -1,6 +1,7 @@
 //! Restarts, crashes and what they leave.
 
 use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
@@ -55,7 +56,7 @@ fn a_restarted_daemon_finds_everything_working_and_changes_nothing() {
         // Between the death of one daemon and the start of the next.
         assert!(resolves(&web));
         assert!(tcp(Place::Node, "[::1]:8080").unwrap().starts_with("web "));
-        assert!(std::net::TcpListener::bind("0.0.0.0:8080").is_err());
+        assert!(TcpListener::bind("0.0.0.0:8080").is_err());
         let report = restarted.restore(&desired(&[&net], &[&web]));
         assert!(
             report.errors.is_empty() && report.lost.is_empty() && report.removed.is_empty(),
@@ -70,7 +71,7 @@ fn a_restarted_daemon_finds_everything_working_and_changes_nothing() {
         assert!(matches!(restarted.ensure_sandbox(&spec, None), Err(NetError::PortAllocated { .. })));
         assert!(restarted.remove_sandbox(&web.sandbox).is_empty());
         assert_no_tcp(Place::Node, "127.0.0.1:8080");
-        drop(std::net::TcpListener::bind("0.0.0.0:8080").unwrap());
+        drop(TcpListener::bind("0.0.0.0:8080").unwrap());
         restarted.ensure_sandbox(&spec, None).unwrap();
     });
 }
@@ -104,6 +105,27 @@ fn a_dead_netd_is_noticed_and_replaced() {
         });
         assert_eq!(other.sandbox.published.len(), 2);
         assert!(resolves(&web));
+    });
+}
+
+#[test]
+fn interfaces_do_not_outlive_their_container_with_a_connection_that_has_data_left() {
+    in_world(|world| {
+        let net = world.network("net", &["172.20.0.0/16"], |_| {});
+        let container = world.container(&[(&net, &["172.20.0.2/16"])]);
+        let listener = container.netns().run(|| TcpListener::bind("172.20.0.2:80").unwrap()).unwrap();
+        let _reads_nothing = TcpStream::connect("172.20.0.2:80").unwrap();
+        let (mut sender, _) = listener.accept().unwrap();
+        sender.set_nonblocking(true).unwrap();
+        while sender.write(&[0; 65536]).is_ok() {}
+        assert!(world.host.remove_sandbox(&container.sandbox).is_empty());
+        drop((listener, sender));
+        let interface = container.sandbox.endpoints[0].host_ifname.as_ref().unwrap().to_string();
+        // The kernel keeps the namespace until it gives up sending, which takes minutes.
+        assert!(ip("-o link show").contains(&interface));
+        world.host.sweep().unwrap();
+        assert!(!ip("-o link show").contains(&interface));
+        world.host.sweep().unwrap();
     });
 }
 
@@ -226,7 +248,7 @@ fn leftovers_of_a_killed_daemon_are_removed_and_nothing_else() {
         for kept in ["users", "vethusers", &bridge_of(&net)] {
             assert!(links.contains(kept), "{kept} in {links}");
         }
-        drop(std::net::TcpListener::bind("0.0.0.0:9090").unwrap());
+        drop(TcpListener::bind("0.0.0.0:9090").unwrap());
         assert!(resolves(&web));
         assert!(tcp(Place::Inside(&world.neighbour), &format!("{NODE}:8080")).unwrap().starts_with("web "));
         let again = world.restarted().restore(&desired(&[&net], &[&web]));
@@ -242,7 +264,7 @@ fn a_reboot_is_told_by_the_missing_namespaces() {
         let report = world.restarted().restore(&desired(&[&net], &[&web]));
         assert_eq!(report.lost, [web.sandbox.id]);
         assert!(report.errors.is_empty(), "{:?}", report.errors);
-        drop(std::net::TcpListener::bind("0.0.0.0:8080").unwrap());
+        drop(TcpListener::bind("0.0.0.0:8080").unwrap());
     });
 }
 

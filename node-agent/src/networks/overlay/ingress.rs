@@ -127,8 +127,7 @@ impl NetworkStore {
 
     async fn remove_ingress(&self, ingress: Ingress) -> Result<(), NodeError> {
         if let Some(made) = ingress.record.made {
-            let host = self.shared.host.clone();
-            for error in run_blocking(move || host.remove_sandbox(&made)).await? {
+            for error in self.remove_sandbox(made).await? {
                 tracing::warn!(error = %ErrorChain(&error), "part of the published ports could not be removed");
             }
         }
