@@ -248,6 +248,7 @@ impl NetworkStore {
     pub async fn watch_departures(&self) {
         loop {
             self.shared.departures.notified().await;
+            // The kernel tells nobody that it keeps a namespace; only time does.
             tokio::time::sleep(GRACE).await;
             let host = self.shared.host.clone();
             if let Ok(Err(error)) = tokio::task::spawn_blocking(move || host.sweep()).await {
