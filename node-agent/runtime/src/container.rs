@@ -31,6 +31,8 @@ pub struct CreateRequest<'a> {
     pub gate: Gate,
     /// Where the system call filter comes from.
     pub seccomp: SeccompSource<'a>,
+    /// From [`crate::empty_mounts::open`]; without it, or where the container forbids it, the caller's mounts are copied.
+    pub empty_mounts: Option<BorrowedFd<'a>>,
     /// Choices of the OCI command line that have no place in the spec.
     pub options: CreateOptions,
 }
@@ -48,6 +50,7 @@ impl<'a> CreateRequest<'a> {
             stdio: Stdio::Inherit,
             gate: Gate::Private,
             seccomp: SeccompSource::FromSpec,
+            empty_mounts: None,
             options: CreateOptions::default(),
         }
     }

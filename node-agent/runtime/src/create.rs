@@ -18,8 +18,9 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use crate::cgroup::Cgroup;
 use crate::cgroup_mounts::{CgroupMounts, CgroupView};
 use crate::channel::{Channel, Message};
-use crate::container::{Container, ContainerRecord, CreateRequest, Created, Gate};
+use crate::container::{Container, ContainerRecord, CreateRequest, Created, Gate, RootSwitch};
 use crate::devices::HostDevices;
+use crate::empty_mounts::Stay;
 use crate::error::{Context, Result, RuntimeError, Warning};
 use crate::hooks::{self, Stage, Subject};
 use crate::idmap;
@@ -139,6 +140,9 @@ fn start_init(
     let (ours, theirs) = Channel::pair()?;
     let directory = cgroup.open_for_clone()?;
     let visit = Visit::enter(&host.joined.by_caller)?;
+    // A kernel or a filter that refuses costs time and nothing else.
+    let stay = request.empty_mounts.filter(|_| may_start_empty(&request, plan)).map(Stay::enter);
+    let stay = stay.and_then(Result::ok);
     let clone =
         CloneRequest { flags: plan.namespaces.clone_flags, cgroup: directory.as_ref().map(AsFd::as_fd) };
     let cloned = match &host.joined.user {
@@ -152,7 +156,7 @@ fn start_init(
     };
     drop((theirs, directory));
     let init = InitProcess { pid, pidfd };
-    let finished = visit.leave().and_then(|()| {
+    let finished = stay.map_or(Ok(()), Stay::leave).and_then(|()| visit.leave()).and_then(|()| {
         let terminal = init.accompany(&ours, plan, request_subject(&request, pid), warnings)?;
         Ok((terminal, limits::start_time(pid)?))
     });
@@ -176,6 +180,13 @@ fn start_init(
             Err(error)
         }
     }
+}
+
+/// Whether everything that the child does before it has its own root goes through descriptors.
+fn may_start_empty(request: &CreateRequest<'_>, plan: &ContainerPlan) -> bool {
+    matches!(plan.namespaces.user, UserNamespace::Shared)
+        && request.options.root_switch == RootSwitch::Pivot
+        && hooks::of(request.spec, Stage::CreateContainer).is_empty()
 }
 
 fn request_subject<'a>(request: &CreateRequest<'a>, pid: i32) -> Subject<'a> {

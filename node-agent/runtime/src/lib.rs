@@ -4,7 +4,7 @@
 //! Start reading at [`create`] and [`Container`]; the order of events is described in `create.rs` (the caller's side)
 //! and `init.rs` (the container's side). [`cgroup`] and [`seccomp`] are of use on their own and are public for the engine.
 //!
-//! So are [`open_overlay`], [`trees`], [`RootDirectory`] and [`in_private_mount_namespace`], which alone may be called in a
+//! So are [`open_overlay`], [`trees`], [`RootDirectory`] and [`in_private_mount_namespace`] and [`empty_mounts::open`], which alone may be called in a
 //! process with threads.
 //!
 //! What it deliberately does not do: no threads that stay and no async (it clones, which is safe only in a process with
@@ -21,6 +21,7 @@ pub mod container;
 mod copy_up;
 mod create;
 mod devices;
+pub mod empty_mounts;
 pub mod error;
 mod exec;
 mod executable;

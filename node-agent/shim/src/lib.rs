@@ -34,16 +34,26 @@ use std::process::ExitCode;
 
 pub use error::ProcessError;
 
+/// The argument before the path to an empty mount namespace.
+pub const EMPTY_MOUNTS: &str = "--empty-mounts";
+
 /// Runs this process as a shim (`BUNDLE`), or as the cleanup after one (`--cleanup BUNDLE`); the arguments are those
-/// behind the name of the command.
+/// behind the name of the command. Before them may stand `--empty-mounts PATH`, where the daemon has a namespace of
+/// [`node_runtime::empty_mounts`] open.
 ///
 /// To be called before the process has made a thread, touched a signal or opened anything: a shim closes all
 /// descriptors but its standard ones. Standard input of a shim may be one end of a socket pair, the first connection.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.collect();
-    let outcome = match arguments.as_slice() {
+    let (empty_mounts, arguments) = match arguments.as_slice() {
+        [flag, path, rest @ ..] if flag == EMPTY_MOUNTS => (Some(Path::new(path)), rest),
+        all => (None, all),
+    };
+    let outcome = match arguments {
         [flag, bundle] if flag == "--cleanup" => cleanup::clean_up(Path::new(bundle)),
-        [bundle] if !bundle.to_string_lossy().starts_with('-') => process::run(Path::new(bundle)),
+        [bundle] if !bundle.to_string_lossy().starts_with('-') => {
+            process::run(Path::new(bundle), empty_mounts)
+        }
         _ => Err(ProcessError::Usage),
     };
     match outcome {

@@ -66,9 +66,11 @@ pub(crate) struct Shim {
 }
 
 /// Serves a bundle until its container is gone and a daemon has taken note.
-pub(crate) fn run(bundle: &Path) -> Result<(), ProcessError> {
+pub(crate) fn run(bundle: &Path, empty_mounts: Option<&Path>) -> Result<(), ProcessError> {
     let control = become_shim()?;
-    let mut shim = Shim::new(Bundle::open(bundle)?)?;
+    // Its owner may have died; the container can do without.
+    let empty_mounts = empty_mounts.and_then(|path| File::open(path).ok()).map(OwnedFd::from);
+    let mut shim = Shim::new(Bundle::open(bundle)?, empty_mounts)?;
     if let Some(socket) = control {
         shim.greet(socket);
     }
@@ -99,7 +101,7 @@ fn become_shim() -> Result<Option<UnixStream>, ProcessError> {
 }
 
 impl Shim {
-    fn new(bundle: Bundle) -> Result<Self, ProcessError> {
+    fn new(bundle: Bundle, empty_mounts: Option<OwnedFd>) -> Result<Self, ProcessError> {
         let doing = |what: &'static str| move |source: io::Error| ProcessError::step(what, source);
         let poller = Poller::new().map_err(doing("make an epoll instance"))?;
         let signals = sys::signal_descriptor().map_err(doing("receive signals"))?;
@@ -107,7 +109,7 @@ impl Shim {
         poller.add(&signals, Token::Signals, Interest::READ).map_err(doing("watch signals"))?;
         poller.add(&listener, Token::Listener, Interest::READ).map_err(doing("watch the socket"))?;
         adjust_oom_score(bundle.launch.oom_score_adj);
-        let runtime = runtime::choose(&bundle);
+        let runtime = runtime::choose(&bundle, empty_mounts);
         let init = Session::new(SessionId::INIT, end_of_init_input(&bundle));
         Ok(Self {
             bundle,

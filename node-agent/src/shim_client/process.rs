@@ -48,31 +48,44 @@ const LOG_TAIL_LEN: u64 = 2048;
 pub struct ShimProgram {
     path: PathBuf,
     arguments: Vec<OsString>,
-    /// What `path` leads through, if it is a descriptor.
-    _sealed: Option<Arc<OwnedFd>>,
+    /// What `path` and the arguments lead through, where that is a descriptor.
+    _kept: Vec<Arc<OwnedFd>>,
 }
 
 impl ShimProgram {
     /// A program, with the arguments that come before the bundle.
     pub fn new(path: PathBuf, arguments: Vec<OsString>) -> Self {
-        Self { path, arguments, _sealed: None }
+        Self { path, arguments, _kept: Vec::new() }
     }
 
     /// The daemon's own executable, as it was when this daemon was started, on a mount that nobody can write to: a
     /// container that gets hold of its runtime's program could otherwise overwrite it. A host that refuses such a mount
     /// is warned about, and served by the plain file.
     pub fn own_executable() -> Self {
-        let arguments = vec![OsString::from("shim")];
-        match node_runtime::sealed::open() {
+        let mut kept = Vec::new();
+        let mut arguments = vec![OsString::from("shim")];
+        let path = match node_runtime::sealed::open() {
             Ok(sealed) => {
                 let path = PathBuf::from(format!("/proc/self/fd/{}", sealed.as_raw_fd()));
-                Self { path, arguments, _sealed: Some(Arc::new(sealed)) }
+                kept.push(Arc::new(sealed));
+                path
             }
             Err(error) => {
                 tracing::warn!(error = %error.chain(), "running shims from a file that containers might overwrite");
-                Self::new(PathBuf::from("/proc/self/exe"), arguments)
+                PathBuf::from("/proc/self/exe")
+            }
+        };
+        match node_runtime::empty_mounts::open() {
+            Ok(namespace) => {
+                let path = format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
+                arguments.extend([node_shim::EMPTY_MOUNTS.into(), path.into()]);
+                kept.push(Arc::new(namespace));
+            }
+            Err(error) => {
+                tracing::warn!(error = %error.chain(), "containers start with a copy of all mounts");
             }
         }
+        Self { path, arguments, _kept: kept }
     }
 }
 

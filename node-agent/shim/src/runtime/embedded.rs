@@ -4,7 +4,7 @@
 //! the largest thing in the process, for the whole life of the container.
 
 use std::fs;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use node_runtime::cgroup::Cgroup;
@@ -29,13 +29,15 @@ const RECORD_FILE: &str = "runtime.json";
 pub(crate) struct Embedded {
     id: String,
     bundle: PathBuf,
+    /// Let go of once the container is made.
+    empty_mounts: Option<OwnedFd>,
     container: Option<Container>,
 }
 
 impl Embedded {
     /// A container that does not exist yet.
-    pub(crate) fn new(id: String, bundle: PathBuf) -> Self {
-        Self { id, bundle, container: None }
+    pub(crate) fn new(id: String, bundle: PathBuf, empty_mounts: Option<OwnedFd>) -> Self {
+        Self { id, bundle, empty_mounts, container: None }
     }
 }
 
@@ -45,6 +47,8 @@ impl OciRuntime for Embedded {
         let mut request = CreateRequest::new(&self.id, &self.bundle, &spec);
         request.rootfs = rootfs(&bundle.launch.rootfs);
         request.stdio = borrow(&stdio);
+        let empty_mounts = self.empty_mounts.take();
+        request.empty_mounts = empty_mounts.as_ref().map(AsFd::as_fd);
         let created = node_runtime::create(request).map_err(|error| failure(&error))?;
         for warning in &created.warnings {
             crate::report(&warning.to_string());

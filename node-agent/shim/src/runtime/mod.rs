@@ -68,11 +68,11 @@ pub(crate) trait OciRuntime: std::fmt::Debug {
     fn delete(&mut self) -> Result<Progress<()>, Failure>;
 }
 
-/// The runtime that a bundle asks for.
-pub(crate) fn choose(bundle: &Bundle) -> Box<dyn OciRuntime> {
+/// The runtime that a bundle asks for; `empty_mounts` serves one that knows what to do with it.
+pub(crate) fn choose(bundle: &Bundle, empty_mounts: Option<OwnedFd>) -> Box<dyn OciRuntime> {
     let id = bundle.launch.container_id.to_string();
     match &bundle.launch.runtime {
-        RuntimeChoice::Embedded { .. } => Box::new(Embedded::new(id, bundle.path.clone())),
+        RuntimeChoice::Embedded { .. } => Box::new(Embedded::new(id, bundle.path.clone(), empty_mounts)),
         RuntimeChoice::CommandLine { program, arguments, root } => {
             Box::new(CommandLine::new(id, program.clone(), arguments.clone(), root.clone()))
         }
