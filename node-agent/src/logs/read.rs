@@ -1,7 +1,7 @@
 //! Reading a log for a client: batches of entries, to the end or on and on.
 //!
-//! Start reading at [`read`]. Files are read on blocking threads, one batch at a time, and only when the client has taken the
-//! one before, so that memory is bounded and a slow client holds up nobody. The formats are node-shim's.
+//! Start reading at [`read`]. Files are read on blocking threads, one batch at a time and at most one ahead of the client,
+//! so that memory is bounded and a slow client holds up nobody. The formats are node-shim's.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -13,6 +13,7 @@ use futures_util::stream::{self, BoxStream, StreamExt as _};
 use node_shim::logread::{self, LogReader, Progress};
 use node_shim::protocol::LogConfig;
 use node_shim::stream::Stream as OutputStream;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::follow::{LogNews, Subscription};
 use crate::api::streams::{LogBatch, LogEntry, LogQuery, LogSource};
@@ -61,9 +62,10 @@ pub(crate) async fn read(
         until: query.until,
         tail: query.tail.map(|tail| u64::try_from(tail).unwrap_or(u64::MAX)),
     };
-    let reader = blocking(move || LogReader::open(&config, position)).await?.ok_or_else(unreadable)?;
+    let opened = finish(spawn_blocking(move || LogReader::open(&config, position))).await?;
+    let reader = opened.ok_or_else(unreadable)?;
     let state = Reading { reader, query, growth, subscription, attributes: Attributes::default() };
-    Ok(stream::unfold(Some(state), next).boxed())
+    Ok(stream::unfold(Some(Upcoming::Wanted(Box::new(state))), next).boxed())
 }
 
 fn unreadable() -> NodeError {
@@ -88,25 +90,45 @@ struct Reading {
     attributes: Attributes,
 }
 
-type Step = Option<(Result<LogBatch, NodeError>, Option<Reading>)>;
+/// Where the next batch comes from.
+enum Upcoming {
+    /// It is to be read when it is asked for.
+    Wanted(Box<Reading>),
+    /// It is being read while the client takes the one before, because there is one.
+    Begun(Batch),
+}
 
-async fn next(state: Option<Reading>) -> Step {
-    let mut state = state?;
+/// A batch that is being read.
+struct Batch {
+    task: JoinHandle<io::Result<(Box<Reading>, LogBatch, Progress)>>,
+    /// Whether nothing could be added any more before reading began: what was written before the end is then read before it.
+    has_ended: bool,
+}
+
+type Step = Option<(Result<LogBatch, NodeError>, Option<Upcoming>)>;
+
+async fn next(upcoming: Option<Upcoming>) -> Step {
+    let mut begun = match upcoming? {
+        Upcoming::Wanted(state) => begin(state),
+        Upcoming::Begun(batch) => batch,
+    };
     loop {
-        // Asked before reading: what was written before the end is then read before it.
-        let has_ended = state.growth.has_ended();
-        let (returned, batch, progress) = match read_batch(state).await {
+        let has_ended = begun.has_ended;
+        let (mut state, batch, progress) = match finish(begun.task).await {
             Ok(read) => read,
             Err(error) => return Some((Err(error), None)),
         };
-        state = returned;
         let is_over = match progress {
             Progress::More => false,
             Progress::CaughtUp => has_ended || state.subscription.is_none(),
             Progress::Finished => true,
         };
         if !batch.entries.is_empty() {
-            let rest = (!is_over || progress == Progress::More).then_some(state);
+            let rest = match progress {
+                Progress::More => Some(Upcoming::Begun(begin(state))),
+                _ if is_over => None,
+                _ => Some(Upcoming::Wanted(state)),
+            };
             return Some((Ok(batch), rest));
         }
         if is_over {
@@ -115,6 +137,7 @@ async fn next(state: Option<Reading>) -> Step {
         if progress == Progress::CaughtUp {
             wait(&mut state).await;
         }
+        begun = begin(state);
     }
 }
 
@@ -129,11 +152,12 @@ async fn wait(state: &mut Reading) {
     }
 }
 
-async fn read_batch(mut state: Reading) -> Result<(Reading, LogBatch, Progress), NodeError> {
-    blocking(move || {
+fn begin(mut state: Box<Reading>) -> Batch {
+    let has_ended = state.growth.has_ended();
+    let task = spawn_blocking(move || {
         let mut data = BytesMut::with_capacity(BATCH_LEN + 16 * 1024);
         let mut entries = Vec::new();
-        let Reading { reader, query, attributes, .. } = &mut state;
+        let Reading { reader, query, attributes, .. } = &mut *state;
         let progress = reader.read(|entry| {
             let source = match entry.stream {
                 OutputStream::Stdout => LogSource::Stdout,
@@ -156,14 +180,12 @@ async fn read_batch(mut state: Reading) -> Result<(Reading, LogBatch, Progress),
             }
         })?;
         Ok((state, LogBatch { data: data.freeze(), entries }, progress))
-    })
-    .await
+    });
+    Batch { task, has_ended }
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> Result<T, NodeError> {
-    let read = tokio::task::spawn_blocking(work).await.map_err(io::Error::other);
+async fn finish<T>(task: JoinHandle<io::Result<T>>) -> Result<T, NodeError> {
+    let read = task.await.map_err(io::Error::other);
     read.and_then(|read| read).map_err(|source| NodeError::failed("read the log", source))
 }
 
