@@ -3,7 +3,7 @@
 //! Start reading at [`of_certificate`]. webpki checks validity itself but tells nobody; the one certificate that it does
 //! not check (see `Verifier` in the parent) needs these two dates and nothing else of the certificate.
 
-use jiff::civil;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// Seconds since the epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,61 +12,13 @@ pub(super) struct Validity {
     pub(super) not_after: u64,
 }
 
-const INTEGER: u8 = 0x02;
-const UTC_TIME: u8 = 0x17;
-const GENERALIZED_TIME: u8 = 0x18;
-const SEQUENCE: u8 = 0x30;
-const EXPLICIT_VERSION: u8 = 0xa0;
-
-/// Reads the dates of a certificate (RFC 5280, section 4.1). `None` if it is not one.
+/// Reads the dates of a certificate (RFC 5280, section 4.1); a date before 1970 is 1970. `None` if it is not one.
 pub(super) fn of_certificate(der: &[u8]) -> Option<Validity> {
-    let (certificate, _) = element(der, SEQUENCE)?;
-    let (mut fields, _) = element(certificate, SEQUENCE)?;
-    if let Some((_, rest)) = element(fields, EXPLICIT_VERSION) {
-        fields = rest;
-    }
-    let (_serial, fields) = element(fields, INTEGER)?;
-    let (_signature, fields) = element(fields, SEQUENCE)?;
-    let (_issuer, fields) = element(fields, SEQUENCE)?;
-    let (validity, _) = element(fields, SEQUENCE)?;
-    let (not_before, rest) = time(validity)?;
-    let (not_after, _) = time(rest)?;
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let validity = certificate.validity();
+    let [not_before, not_after] =
+        [validity.not_before, validity.not_after].map(|time| u64::try_from(time.timestamp()).unwrap_or(0));
     Some(Validity { not_before, not_after })
-}
-
-/// The content of the element at the start, if it has this tag, and what follows it.
-fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let [first, len, rest @ ..] = der else { return None };
-    if *first != tag {
-        return None;
-    }
-    let (len, rest) = match *len {
-        short if short < 0x80 => (usize::from(short), rest),
-        0x81 => (usize::from(*rest.first()?), rest.get(1..)?),
-        0x82 => (usize::from(u16::from_be_bytes([*rest.first()?, *rest.get(1)?])), rest.get(2..)?),
-        _ => return None,
-    };
-    rest.split_at_checked(len)
-}
-
-fn time(der: &[u8]) -> Option<(u64, &[u8])> {
-    if let Some((text, rest)) = element(der, UTC_TIME) {
-        // Two digits mean 1950 to 2049 (RFC 5280, section 4.1.2.5.1).
-        let year: u16 = std::str::from_utf8(text.get(..2)?).ok()?.parse().ok()?;
-        let century = if year < 50 { "20" } else { "19" };
-        let text = format!("{century}{}", std::str::from_utf8(text).ok()?);
-        return Some((seconds(&text)?, rest));
-    }
-    let (text, rest) = element(der, GENERALIZED_TIME)?;
-    Some((seconds(std::str::from_utf8(text).ok()?)?, rest))
-}
-
-/// `YYYYMMDDHHMMSSZ`; a date before 1970 is 1970.
-fn seconds(text: &str) -> Option<u64> {
-    let moment = civil::DateTime::strptime("%Y%m%d%H%M%SZ", text).ok()?;
-    // Not by way of a time stamp: those of jiff end a day before 9999-12-31, which means "never" in certificates.
-    let seconds = moment.duration_since(civil::date(1970, 1, 1).at(0, 0, 0, 0)).as_secs();
-    Some(u64::try_from(seconds).unwrap_or(0))
 }
 
 #[cfg(test)]
