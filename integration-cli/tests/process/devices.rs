@@ -58,11 +58,11 @@ fn other_devices_are_denied(t: &Test) {
 }
 
 fn device_rules_open_further_numbers(t: &Test) {
-    // 1:1 does not exist, so an allowed open fails for another reason than a denied one.
-    let script = "mknod /odd c 1 1; head -c 1 /odd";
+    // No kernel has 1:2 any more, so an allowed open fails for another reason than a denied one.
+    let script = "mknod /odd c 1 2; head -c 1 /odd";
     let denied = t.run(&format!("busybox sh -c '{script}'"));
     assert!(denied.stderr.contains("Operation not permitted"), "{denied:?}");
-    let allowed = t.run(&format!("--device-cgroup-rule 'c 1:1 rwm' busybox sh -c '{script}'"));
+    let allowed = t.run(&format!("--device-cgroup-rule 'c 1:2 rwm' busybox sh -c '{script}'"));
     assert!(!allowed.stderr.contains("Operation not permitted"), "{allowed:?}");
     let body = json!({"Image": "busybox", "HostConfig": {"DeviceCgroupRules": ["banana"]}});
     let reply = t.create_raw(&body);
