@@ -307,6 +307,9 @@ fn execs_end_with_their_container(t: &Test) {
     let container = t.start("busybox park");
     let exec = create(t, &container, &json!({"Cmd": ["sleep", "1000"], "AttachStdout": true}));
     let stream = begin(t, &exec).expect(101).hijack();
+    eventually("the exec runs", || {
+        t.get(&format!("/exec/{exec}/json")).json()["Pid"].as_i64().filter(|pid| *pid > 0)
+    });
     t.docker(&format!("kill {container}")).ok();
     assert_eq!(read_all(stream).stdout, "");
     eventually("the exec is forgotten or finished", || {
