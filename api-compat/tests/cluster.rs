@@ -100,19 +100,10 @@ impl FakeCluster {
 
 /// The service with this spec.
 fn service(spec: ServiceSpec) -> Service {
-    Service {
-        id: ServiceId::from_u128(2),
-        meta: meta(21),
-        spec,
-        previous: None,
-        spec_version: 1,
-        endpoint: ServiceEndpoint {
-            ports: Vec::new(),
-            virtual_ips: vec![(NetworkId::new("net"), "10.0.1.2/24".parse().unwrap())],
-        },
-        update: None,
-        job: None,
-    }
+    let mut service = Service::new(ServiceId::from_u128(2), spec, time());
+    service.meta = meta(21);
+    service.endpoint.virtual_ips = vec![(NetworkId::new("net"), "10.0.1.2/24".parse().unwrap())];
+    service
 }
 
 /// The service that there is at first.

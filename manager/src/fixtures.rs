@@ -11,7 +11,7 @@ use shoal_types::cluster::network::{AllocatedPool, ClusterNetwork, NetworkAlloca
 use shoal_types::cluster::node::{
     Availability, Node, NodeDescription, NodeRole, NodeSpec, NodeState, NodeStatus, TlsInfo,
 };
-use shoal_types::cluster::service::{Service, ServiceEndpoint, ServiceMode, ServiceSpec};
+use shoal_types::cluster::service::{Service, ServiceMode, ServiceSpec};
 use shoal_types::cluster::settings::{Cluster, ClusterSpec};
 use shoal_types::cluster::task::{Task, TaskPlace, TaskStatus};
 use shoal_types::cluster::task_state::TaskState;
@@ -107,16 +107,7 @@ pub(crate) fn service(number: u128, replicas: u64) -> Service {
     let mut spec = ServiceSpec { name: format!("service{number}"), ..ServiceSpec::default() };
     spec.mode = ServiceMode::Replicated { replicas };
     spec.template.container.image = "busybox".to_owned();
-    Service {
-        id: ServiceId::from_u128(number),
-        meta: meta(),
-        spec,
-        previous: None,
-        spec_version: 1,
-        endpoint: ServiceEndpoint::default(),
-        update: None,
-        job: None,
-    }
+    Service::new(ServiceId::from_u128(number), spec, EPOCH)
 }
 
 /// A task of `service` in slot `slot` that is in `state` and shall run.

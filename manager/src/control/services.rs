@@ -7,13 +7,11 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use shoal_types::ServiceId;
 use shoal_types::cluster::service::{
-    JobStatus, PublishMode, RegistryCredentials, Service, ServiceEndpoint, ServiceMode, ServiceSpec,
-    UpdateState, UpdateStatus,
+    JobStatus, PublishMode, RegistryCredentials, Service, ServiceMode, ServiceSpec, UpdateState, UpdateStatus,
 };
 
 use super::Control;
 use super::counts::count;
-use super::files::new_meta;
 use super::lookup::matches;
 use super::refusal::{Code, out_of_sequence};
 use super::{names, validate};
@@ -50,17 +48,7 @@ impl Services for Control {
                 spec.name
             )));
         }
-        let job = is_job(&spec.mode).then_some(JobStatus { iteration: 0, last_execution: draft.now() });
-        draft.create(Service {
-            id,
-            meta: new_meta(&draft),
-            spec,
-            previous: None,
-            spec_version: 1,
-            endpoint: ServiceEndpoint::default(),
-            update: None,
-            job,
-        })?;
+        draft.create(Service::new(id, spec, draft.now()))?;
         self.commit(draft).await?;
         Ok(id)
     }
@@ -141,10 +129,6 @@ pub(crate) fn rollback_started(now: Timestamp, message: impl Into<String>) -> Up
         completed: None,
         message: message.into(),
     }
-}
-
-fn is_job(mode: &ServiceMode) -> bool {
-    matches!(mode, ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob)
 }
 
 /// The name of a mode in filters.

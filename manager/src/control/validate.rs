@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use shoal_types::cluster::secret::FileTarget;
 use shoal_types::cluster::service::{
-    EndpointSpec, PublishMode, ResolutionMode, ServiceContainer, ServiceMode, ServiceResources, ServiceSpec,
-    UpdatePolicy,
+    EndpointSpec, PublishMode, ResolutionMode, ServiceContainer, ServiceResources, ServiceSpec, UpdatePolicy,
 };
 use shoal_types::container::health::HealthSpec;
 use shoal_types::container::mounts::MountSource;
@@ -40,8 +39,7 @@ pub(super) fn service(spec: &ServiceSpec) -> Result<(), ClusterError> {
     resources(&spec.template.resources)?;
     constraint::parse_all(&spec.template.placement.constraints)
         .map_err(|error| Code::Unknown.refuse(error))?;
-    let is_job = matches!(spec.mode, ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob);
-    if is_job && (spec.update.is_some() || spec.rollback.is_some()) {
+    if spec.mode.is_job() && (spec.update.is_some() || spec.rollback.is_some()) {
         return Err(invalid("Jobs may not have an update config"));
     }
     spec.update.iter().chain(&spec.rollback).try_for_each(update_policy)?;
@@ -214,7 +212,7 @@ fn file_targets<'a>(
 
 #[cfg(test)]
 mod tests {
-    use shoal_types::cluster::service::PublishedServicePort;
+    use shoal_types::cluster::service::{PublishedServicePort, ServiceMode};
     use shoal_types::container::networking::Protocol;
 
     use super::*;

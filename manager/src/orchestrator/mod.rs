@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use shoal_types::ServiceId;
-use shoal_types::cluster::service::{Service, ServiceMode};
+use shoal_types::cluster::service::ServiceMode;
 
 use crate::store::{Conflict, Draft};
 
@@ -73,8 +73,3 @@ impl Deadline {
 
 /// Tasks in one place of a service, oldest first.
 pub(crate) type Slot = Vec<Arc<shoal_types::cluster::task::Task>>;
-
-/// Whether a service runs to completion.
-fn is_job(service: &Service) -> bool {
-    matches!(service.spec.mode, ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob)
-}

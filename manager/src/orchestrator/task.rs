@@ -9,7 +9,6 @@ use shoal_types::cluster::service::{Service, TaskTemplate};
 use shoal_types::cluster::task::{Task, TaskPlace, TaskStatus};
 use shoal_types::cluster::task_state::TaskState;
 
-use super::is_job;
 use crate::store::{Conflict, Draft};
 
 /// What is said of a task whose node was removed.
@@ -67,7 +66,7 @@ impl<'a> TaskMaker<'a> {
 
 /// The state that a service's tasks shall reach.
 pub(super) fn final_state(service: &Service) -> TaskState {
-    if is_job(service) { TaskState::Complete } else { TaskState::Running }
+    if service.spec.mode.is_job() { TaskState::Complete } else { TaskState::Running }
 }
 
 /// The template of another task of the same spec, or a new one.

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use shoal_types::cluster::Meta;
 use shoal_types::cluster::node::{Availability, Node, NodeRole, NodeSpec, NodeState, NodeStatus};
 use shoal_types::cluster::secret::{Secret, SecretSpec};
-use shoal_types::cluster::service::{Service, ServiceContainer, ServiceEndpoint, ServiceSpec, TaskTemplate};
+use shoal_types::cluster::service::{Service, ServiceContainer, ServiceSpec, TaskTemplate};
 use shoal_types::cluster::task::{Task, TaskPlace, TaskStatus};
 use shoal_types::cluster::task_state::TaskState;
 use shoal_types::protocol::{SessionId, SessionMessage};
@@ -29,16 +29,7 @@ pub(super) fn a_task(service: &str, slot: u64) -> Task {
         ..TaskTemplate::default()
     };
     let spec = ServiceSpec { name: service.to_owned(), ..ServiceSpec::default() };
-    let service = Service {
-        id: ServiceId::from_u128(5),
-        meta: meta(),
-        spec,
-        previous: None,
-        spec_version: 1,
-        endpoint: ServiceEndpoint::default(),
-        update: None,
-        job: None,
-    };
+    let service = Service::new(ServiceId::from_u128(5), spec, Timestamp::UNIX_EPOCH);
     let place = TaskPlace::Slot(slot);
     let made = Task::new(TaskId::random(), &service, place, Arc::new(template), Timestamp::UNIX_EPOCH);
     Task {

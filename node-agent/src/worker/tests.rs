@@ -203,6 +203,21 @@ impl Bench {
         Self { engine, ear: Arc::default(), events, leaves, connection, way, owner }
     }
 
+    /// A worker that has managers, on an engine of its own.
+    async fn connected(machine: &Machine) -> Self {
+        let bench = Self::start(machine, machine.daemon().await).await;
+        bench.connect();
+        bench
+    }
+
+    /// The same, with a task that runs.
+    async fn with_running_task(machine: &Machine, task: &Task) -> Self {
+        let bench = Self::connected(machine).await;
+        bench.assign(&[task]).await;
+        bench.ear.hear(task.id, TaskState::Running).await;
+        bench
+    }
+
     fn connect(&self) {
         let state = ConnectionState::Open(Arc::new(a_session_message()));
         self.connection.send_replace(Connection { since: Instant::now(), state });
@@ -262,8 +277,7 @@ fn desired(task: &Task, state: TaskState) -> Task {
 #[tokio::test]
 async fn a_task_becomes_a_container_runs_ends_and_is_forgotten() {
     let machine = Machine::new();
-    let bench = Bench::start(&machine, machine.daemon().await).await;
-    bench.connect();
+    let bench = Bench::connected(&machine).await;
     let task = a_task("web", 1);
     bench.assign(&[&task]).await;
     let heard = bench.ear.hear(task.id, TaskState::Running).await;
@@ -287,11 +301,8 @@ async fn a_task_becomes_a_container_runs_ends_and_is_forgotten() {
 #[tokio::test]
 async fn an_exit_with_zero_is_a_completion() {
     let machine = Machine::new();
-    let bench = Bench::start(&machine, machine.daemon().await).await;
-    bench.connect();
     let task = desired(&a_task("job", 1), TaskState::Complete);
-    bench.assign(&[&task]).await;
-    bench.ear.hear(task.id, TaskState::Running).await;
+    let bench = Bench::with_running_task(&machine, &task).await;
     machine.process(bench.container(&task).await).exit(0);
     let heard = bench.ear.hear(task.id, TaskState::Complete).await;
     assert_eq!(
@@ -303,8 +314,7 @@ async fn an_exit_with_zero_is_a_completion() {
 #[tokio::test]
 async fn an_image_that_nobody_has_rejects_the_task_in_swarms_words() {
     let machine = Machine::new();
-    let bench = Bench::start(&machine, machine.daemon().await).await;
-    bench.connect();
+    let bench = Bench::connected(&machine).await;
     let mut task = a_task("web", 1);
     Arc::make_mut(&mut task.template).container.image = "nothing:1".to_owned();
     bench.assign(&[&task]).await;
@@ -315,8 +325,7 @@ async fn an_image_that_nobody_has_rejects_the_task_in_swarms_words() {
 #[tokio::test]
 async fn a_task_that_is_to_be_ready_waits_to_be_started() {
     let machine = Machine::new();
-    let bench = Bench::start(&machine, machine.daemon().await).await;
-    bench.connect();
+    let bench = Bench::connected(&machine).await;
     let task = a_task("web", 1);
     bench.assign(&[&desired(&task, TaskState::Ready)]).await;
     bench.ear.hear(task.id, TaskState::Ready).await;
@@ -328,11 +337,8 @@ async fn a_task_that_is_to_be_ready_waits_to_be_started() {
 #[tokio::test]
 async fn a_shutdown_stops_the_container_and_keeps_it() {
     let machine = Machine::new();
-    let bench = Bench::start(&machine, machine.daemon().await).await;
-    bench.connect();
     let task = a_task("web", 1);
-    bench.assign(&[&task]).await;
-    bench.ear.hear(task.id, TaskState::Running).await;
+    let bench = Bench::with_running_task(&machine, &task).await;
     let id = bench.container(&task).await;
     let mut events = machine.follow_events();
     bench.assign(&[&desired(&task, TaskState::Shutdown)]).await;
@@ -346,11 +352,8 @@ async fn a_shutdown_stops_the_container_and_keeps_it() {
 #[tokio::test]
 async fn a_restarted_daemon_takes_up_its_tasks_without_stopping_them() {
     let machine = Machine::new();
-    let bench = Bench::start(&machine, machine.daemon().await).await;
-    bench.connect();
     let task = a_task("web", 1);
-    bench.assign(&[&task]).await;
-    bench.ear.hear(task.id, TaskState::Running).await;
+    let bench = Bench::with_running_task(&machine, &task).await;
     let id = bench.container(&task).await;
     let bench = bench.restart(&machine).await;
     bench.connect();
@@ -366,11 +369,8 @@ async fn a_restarted_daemon_takes_up_its_tasks_without_stopping_them() {
 #[tokio::test]
 async fn what_ended_while_the_daemon_was_away_is_reported_and_not_run_again() {
     let machine = Machine::new();
-    let bench = Bench::start(&machine, machine.daemon().await).await;
-    bench.connect();
     let task = a_task("web", 1);
-    bench.assign(&[&task]).await;
-    bench.ear.hear(task.id, TaskState::Running).await;
+    let bench = Bench::with_running_task(&machine, &task).await;
     let id = bench.container(&task).await;
     let bench = {
         bench.owner.abort();
@@ -386,11 +386,8 @@ async fn what_ended_while_the_daemon_was_away_is_reported_and_not_run_again() {
 #[tokio::test(start_paused = true)]
 async fn without_managers_a_task_is_started_again_in_place_and_stays_running() {
     let machine = Machine::new();
-    let bench = Bench::start(&machine, machine.daemon().await).await;
-    bench.connect();
     let task = a_task("web", 1);
-    bench.assign(&[&task]).await;
-    bench.ear.hear(task.id, TaskState::Running).await;
+    let bench = Bench::with_running_task(&machine, &task).await;
     let id = bench.container(&task).await;
     bench.disconnect(Duration::from_secs(6));
     let mut events = machine.follow_events();
@@ -408,11 +405,8 @@ async fn without_managers_a_task_is_started_again_in_place_and_stays_running() {
 #[tokio::test(start_paused = true)]
 async fn an_end_that_no_leader_has_taken_is_not_final() {
     let machine = Machine::new();
-    let bench = Bench::start(&machine, machine.daemon().await).await;
-    bench.connect();
     let task = a_task("web", 1);
-    bench.assign(&[&task]).await;
-    bench.ear.hear(task.id, TaskState::Running).await;
+    let bench = Bench::with_running_task(&machine, &task).await;
     let id = bench.container(&task).await;
     // The cable is cut, but the session seems open for some seconds more.
     bench.way.send_replace(None);
@@ -431,16 +425,13 @@ async fn an_end_that_no_leader_has_taken_is_not_final() {
 #[tokio::test(start_paused = true)]
 async fn an_end_is_told_when_managers_come_back_before_the_restart() {
     let machine = Machine::new();
-    let bench = Bench::start(&machine, machine.daemon().await).await;
-    bench.connect();
     let mut task = a_task("web", 1);
     Arc::make_mut(&mut task.template).restart = RestartRule {
         condition: RestartCondition::Any,
         delay: Duration::from_secs(600),
         ..RestartRule::default()
     };
-    bench.assign(&[&task]).await;
-    bench.ear.hear(task.id, TaskState::Running).await;
+    let bench = Bench::with_running_task(&machine, &task).await;
     bench.disconnect(Duration::ZERO);
     machine.process(bench.container(&task).await).exit(4);
     // The clock stands still in this test; this moves it beyond every delay.
@@ -453,8 +444,7 @@ async fn an_end_is_told_when_managers_come_back_before_the_restart() {
 #[tokio::test]
 async fn leaving_removes_every_task_and_what_else_is_found() {
     let machine = Machine::new();
-    let bench = Bench::start(&machine, machine.daemon().await).await;
-    bench.connect();
+    let bench = Bench::connected(&machine).await;
     let (one, two) = (a_task("web", 1), a_task("web", 2));
     bench.assign(&[&one, &two]).await;
     bench.ear.hear(one.id, TaskState::Running).await;

@@ -289,6 +289,13 @@ pub enum ServiceMode {
     GlobalJob,
 }
 
+impl ServiceMode {
+    /// Whether its tasks run to completion.
+    pub fn is_job(&self) -> bool {
+        matches!(self, Self::ReplicatedJob { .. } | Self::GlobalJob)
+    }
+}
+
 impl Default for ServiceMode {
     fn default() -> Self {
         Self::Replicated { replicas: 1 }
@@ -416,6 +423,23 @@ pub struct Service {
     pub update: Option<UpdateStatus>,
     /// Which run of the job this is; `None` of a service that is no job.
     pub job: Option<JobStatus>,
+}
+
+impl Service {
+    /// A service as it is made at `now`: the first of its specs, to which nothing was given yet. A job begins its first run.
+    pub fn new(id: ServiceId, spec: ServiceSpec, now: Timestamp) -> Self {
+        let job = spec.mode.is_job().then_some(JobStatus { iteration: 0, last_execution: now });
+        Self {
+            id,
+            meta: Meta { version: 0, created: now, updated: now },
+            spec,
+            previous: None,
+            spec_version: 1,
+            endpoint: ServiceEndpoint::default(),
+            update: None,
+            job,
+        }
+    }
 }
 
 /// A run of a job.
