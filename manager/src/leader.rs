@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::nodes::Nodes;
 use crate::ca::exchange;
 use crate::ca::external::ExternalSigner;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, LeaderClock};
 use crate::control::Control;
 use crate::decisions;
 use crate::desk::Desk;
@@ -69,14 +69,17 @@ pub(crate) async fn follow(desk: Arc<Desk>, node: NodeId, stop: CancellationToke
 
 /// Leads, for as long as it is driven.
 async fn lead(desk: &Arc<Desk>, node: NodeId) {
-    // What earlier leaders have committed must be applied before anything is decided.
-    while let Err(error) = desk.group.read_barrier().await {
+    // What was acknowledged before must be applied before anything is decided or shown. A manager that has died and comes back before
+    // others have elected leads on in its old term, with what its disk has of the objects, which may be less than its log; a
+    // barrier for reads does not notice. What is committed now takes all of that along.
+    while let Err(error) = desk.group.commit(Vec::new()).await {
         tracing::debug!(%error, "leadership is not confirmed yet");
         // A majority may answer at any time, and nothing tells when.
         tokio::time::sleep(PAUSE).await;
     }
     let store: Arc<dyn Store> = Arc::clone(&desk.group) as Arc<dyn Store>;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let newest = desk.group.snapshot().newest_time();
+    let clock: Arc<dyn Clock> = Arc::new(LeaderClock::not_before(newest));
     let managers = Arc::clone(&desk.group) as Arc<dyn ManagersView>;
     let dispatcher = Dispatcher::new(Arc::clone(&store), Arc::clone(&clock), managers);
     let control = Arc::new(Control::new(Arc::clone(&store), Arc::clone(&clock), node));

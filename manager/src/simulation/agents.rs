@@ -3,8 +3,8 @@
 //! Start reading at [`World::work`].
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use jiff::Timestamp;
 use rand::Rng as _;
 use shoal_types::TaskId;
 use shoal_types::cluster::task::Task;
@@ -19,8 +19,8 @@ use crate::store::Change;
 pub(super) struct Agent {
     /// What each task that it knows really is.
     pub(super) actual: BTreeMap<TaskId, TaskState>,
-    /// Since when it is cut off; it goes on with what it was told last.
-    pub(super) cut_since: Option<Timestamp>,
+    /// When, by the true time, it was cut off, if it is; it goes on with what it was told last.
+    pub(super) cut_since: Option<Duration>,
     /// What it was told last.
     told: BTreeMap<TaskId, (TaskState, bool)>,
 }

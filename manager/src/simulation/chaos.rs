@@ -12,7 +12,8 @@ use shoal_types::cluster::service::{
 };
 use shoal_types::container::networking::Protocol;
 
-use super::World;
+use super::{BEGINNING, World};
+use crate::clock::{after, before};
 use crate::control::rollback_started;
 use crate::decisions::Decisions;
 use crate::fixtures;
@@ -28,11 +29,28 @@ impl World {
             12..14 => self.remove_service(),
             14..20 => self.cut_or_mend(),
             20..25 => self.change_node(),
-            25..28 => self.decisions = Decisions::with_id_sequence(self.rng.random()),
+            25..28 => self.elect(),
             28 => self.remove_node(),
             29..31 => self.add_node(),
+            31..34 => self.turn_clock_back(),
             _ => {}
         }
+    }
+
+    /// Another leads. Its clock is another too, and it knows only what the one before has written.
+    fn elect(&mut self) {
+        self.decisions = Decisions::with_id_sequence(self.rng.random());
+        self.machine = after(BEGINNING, self.elapsed);
+        if self.rng.random_ratio(1, 2) {
+            self.turn_clock_back();
+        }
+        self.now = self.machine.max(self.store.newest_time()).max(BEGINNING);
+    }
+
+    /// Turns the clock of the leader's machine back by up to an hour. It is not put right while that leads: a leader would follow,
+    /// and waits that end early are what is checked against here.
+    fn turn_clock_back(&mut self) {
+        self.machine = before(self.machine, Duration::from_secs(self.rng.random_range(0..3600)));
     }
 
     /// Everybody comes back and nobody does anything any more.
@@ -95,7 +113,7 @@ impl World {
                 mode: PublishMode::Ingress,
             });
         }
-        match is_job(&service) {
+        match service.spec.mode.is_job() {
             true => service.job = Some(JobStatus { iteration: 0, last_execution: self.now }),
             false => {
                 service.spec.update = Some(self.update_policy());
@@ -162,7 +180,7 @@ impl World {
 
     fn cut_or_mend(&mut self) {
         let place = self.rng.random_range(0..self.agents.len().max(1));
-        let now = self.now;
+        let now = self.elapsed;
         if let Some(agent) = self.agents.values_mut().nth(place) {
             agent.cut_since = match agent.cut_since {
                 None => Some(now),
@@ -211,8 +229,4 @@ impl World {
         self.agents.insert(node.id, Default::default());
         assert!(self.commit(&[Change::Create(node.into())]));
     }
-}
-
-fn is_job(service: &Service) -> bool {
-    matches!(service.spec.mode, ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob)
 }

@@ -2,7 +2,8 @@
 //!
 //! Start reading at [`run_seed`]. A seed says everything, so a failure happens again. For a while users, nodes and leaders do
 //! what they like ([`chaos`]); then they are left in peace, and what was wished for must come true ([`check`]). After every commit
-//! it is checked that no state went back and that no place had two tasks. `SHOAL_SIM_SEEDS=10000` tries more than the usual 200.
+//! it is checked that no state went back and that no place had two tasks. Clocks of leaders are turned back, and each leader
+//! has another. `SHOAL_SIM_SEEDS=10000` tries more than the usual 200.
 
 mod agents;
 mod chaos;
@@ -19,7 +20,7 @@ use rand::{Rng as _, SeedableRng as _};
 use shoal_types::cluster::node::NodeState;
 use shoal_types::{NodeId, TaskId};
 
-use crate::clock::after;
+use crate::clock::{after, never_back};
 use crate::control::first_networks;
 use crate::decisions::Decisions;
 use crate::fixtures;
@@ -32,13 +33,24 @@ const USUAL_SEEDS: u64 = 200;
 const CHAOS: u32 = 120;
 /// Seconds of peace after which everything must be as wished for. The longest of the delays that are in play is much shorter.
 const PEACE: u32 = 900;
+/// What passes between two steps.
+const STEP: Duration = Duration::from_millis(500);
+/// What the time is at the beginning.
+const BEGINNING: Timestamp = Timestamp::constant(1_000_000, 0);
+/// For how long a node may be silent before it is down.
+const SILENCE: Duration = Duration::from_secs(15);
 /// Seconds without a change after which nothing will change any more.
 const QUIET: u32 = 70;
 
 /// The cluster, its nodes and its users.
 struct World {
     seed: u64,
+    /// What the leader takes the time for.
     now: Timestamp,
+    /// What the clock of the leader's machine says, which users may turn.
+    machine: Timestamp,
+    /// How long it really is since the beginning.
+    elapsed: Duration,
     rng: StdRng,
     store: Arc<Snapshot>,
     decisions: Decisions,
@@ -93,7 +105,9 @@ impl World {
         }
         Self {
             seed,
-            now: after(fixtures::EPOCH, Duration::from_secs(1_000_000)),
+            now: BEGINNING,
+            machine: BEGINNING,
+            elapsed: Duration::ZERO,
             rng,
             store: Arc::new(Snapshot::from_objects(1, objects)),
             decisions: Decisions::with_id_sequence(seed),
@@ -107,7 +121,9 @@ impl World {
     /// Lets a second pass, in a few steps between which anything may happen.
     fn second(&mut self) {
         for _ in 0..2 {
-            self.now = after(self.now, Duration::from_millis(500));
+            self.elapsed += STEP;
+            self.machine = after(self.machine, STEP);
+            self.now = never_back(self.machine, self.now, STEP);
             self.work();
             self.decide();
         }
@@ -156,8 +172,7 @@ impl World {
         let mut changes = Vec::new();
         for node in self.store.nodes() {
             let Some(agent) = self.agents.get(&node.id) else { continue };
-            let silent =
-                agent.cut_since.is_some_and(|since| after(since, Duration::from_secs(15)) <= self.now);
+            let silent = agent.cut_since.is_some_and(|since| since + SILENCE <= self.elapsed);
             let state = if silent { NodeState::Down } else { NodeState::Ready };
             let is_heard = agent.cut_since.is_none();
             if node.status.state != state && (silent || is_heard) {

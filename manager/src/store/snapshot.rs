@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use rpds::RedBlackTreeMapSync as Map;
 use shoal_types::cluster::network::ClusterNetwork;
 use shoal_types::cluster::node::Node;
@@ -71,6 +72,11 @@ impl Snapshot {
             .chain(self.tasks.values().cloned().map(Object::Task))
             .chain(self.revocations.values().cloned().map(Object::Revocation))
             .chain(self.attachments.values().cloned().map(Object::Attachment))
+    }
+
+    /// The newest time at which an object was changed. Looks at every object.
+    pub fn newest_time(&self) -> Timestamp {
+        self.objects().map(|object| object.meta().updated).max().unwrap_or(Timestamp::MIN)
     }
 
     /// The object of that name.
