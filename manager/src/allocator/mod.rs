@@ -81,8 +81,9 @@ impl Allocator {
                 }
             }
         }
-        let tasks: Vec<Arc<Task>> = draft.view().unallocated_tasks().cloned().collect();
-        for task in &tasks {
+        // A view of its own, because the draft changes meanwhile. Nothing looks at those that are left for the next pass.
+        let view = draft.view().clone();
+        for task in view.unallocated_tasks() {
             if draft.n_changes() >= MOST_CHANGES {
                 return Ok(Pass::Partial);
             }

@@ -36,10 +36,11 @@ pub enum Pass {
 
 /// Gives nodes to tasks that have none, and agrees to those that were made for a node.
 pub fn schedule(draft: &mut Draft) -> Result<Pass, Conflict> {
-    let waiting: Vec<Arc<Task>> = draft.view().unassigned_tasks().cloned().collect();
-    for group in waiting.chunk_by(|a, b| (a.service, a.spec_version) == (b.service, b.spec_version)) {
-        let (preassigned, free): (Vec<_>, Vec<_>) =
-            group.iter().cloned().partition(|task| task.node.is_some());
+    // A view of its own, because the draft changes meanwhile.
+    let view = draft.view().clone();
+    let mut waiting = view.unassigned_tasks().peekable();
+    while let Some(group) = next_group(&mut waiting) {
+        let (preassigned, free): (Vec<_>, Vec<_>) = group.into_iter().partition(|task| task.node.is_some());
         for task in &preassigned {
             confirm(draft, task)?;
         }
@@ -51,6 +52,23 @@ pub fn schedule(draft: &mut Draft) -> Result<Pass, Conflict> {
         }
     }
     Ok(Pass::Complete)
+}
+
+/// The next tasks of one version of a service, as many as a pass changes at most: a service may have any number, and nothing shall look at
+/// those that are left for the next pass.
+fn next_group<'a>(
+    waiting: &mut std::iter::Peekable<impl Iterator<Item = &'a Arc<Task>>>,
+) -> Option<Vec<Arc<Task>>> {
+    let first = waiting.next()?;
+    let mut group = vec![Arc::clone(first)];
+    let is_alike =
+        |task: &&Arc<Task>| (task.service, task.spec_version) == (first.service, first.spec_version);
+    while group.len() < MOST_CHANGES
+        && let Some(task) = waiting.next_if(|task| is_alike(task))
+    {
+        group.push(Arc::clone(task));
+    }
+    Some(group)
 }
 
 /// Agrees to a task that was made for a node, or says why not.
