@@ -7,6 +7,7 @@ mod authority;
 mod backup;
 mod cfssl;
 mod life;
+mod scale;
 mod services;
 mod worker;
 mod world;

@@ -57,7 +57,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "bench",
-        help: "Shoal beside a peer, in turns, as ratios; bench --help",
+        help: "Shoal beside a peer, in turns, as ratios; bench --help; bench scale, bench cluster",
         run: bench::command,
     },
     Command {
@@ -136,10 +136,16 @@ fn call_with(program: &str, arguments: &[&str], environment: &[(&str, &str)]) ->
 }
 
 /// Runs a program in the workspace and returns what it writes.
-#[expect(clippy::disallowed_methods, reason = "helper programs of developers, not of the daemon")]
 fn read(program: &str, arguments: &[&str]) -> Result<String> {
+    read_with(program, arguments, &[])
+}
+
+/// The same with more in its environment.
+#[expect(clippy::disallowed_methods, reason = "helper programs of developers, not of the daemon")]
+fn read_with(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<String> {
     let output = std::process::Command::new(program)
         .args(arguments)
+        .envs(environment.iter().copied())
         .current_dir(root()?)
         .output()
         .with_context(|| format!("start {program}"))?;

@@ -1,5 +1,6 @@
 //! `bench`: Shoal beside a peer, measured in turns on one machine, as ratios that anybody can repeat.
 //!
+//! `bench scale` and `bench cluster` measure clusters of their own and no peer ([`cluster`]).
 //! Start reading at [`inside`], then `cases/mod.rs` for what is measured and `metrics.rs` for the targets. The run happens in
 //! namespaces of its own (`sandbox.rs`): nothing that it makes has a name outside, and what has one (cgroups, a directory) is
 //! removed at the end, on Ctrl-C, and by the next run. Nothing here is a test: it judges no time, it prints them.
@@ -10,6 +11,7 @@
 mod accounting;
 mod api;
 mod cases;
+mod cluster;
 mod engine;
 mod fixtures;
 mod floors;
@@ -42,6 +44,11 @@ const INSIDE: &str = "inside-the-sandbox";
 
 /// Measures, or says how to.
 pub(crate) fn command(arguments: &[String]) -> Result<()> {
+    match arguments.first().map(String::as_str) {
+        Some("scale") => return cluster::scale(),
+        Some("cluster") => return cluster::latency(),
+        _ => {}
+    }
     let is_inside = arguments.first().is_some_and(|first| first == INSIDE);
     let options = Options::parse(if is_inside { &arguments[1..] } else { arguments })?;
     if options.is_help {
