@@ -56,6 +56,10 @@ impl Api {
         Ok(self.client.call("POST", target, body)?.body)
     }
 
+    pub(super) fn delete(&mut self, target: &str) -> Result<()> {
+        self.client.call("DELETE", target, Body::Nothing).map(|_| ())
+    }
+
     pub(super) fn ping(&mut self) -> Result<()> {
         self.client.call("GET", "/_ping", Body::Nothing).map(|_| ())
     }

@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::{Value, json};
 
 use super::accounting::Account;
 use super::api::{Api, IMAGE, Network, State};
@@ -73,7 +74,7 @@ impl Engine {
         };
         std::fs::create_dir_all(&engine.data)?;
         std::fs::create_dir_all(&engine.state)?;
-        std::fs::write(engine.state.join("daemon.json"), "{}")?;
+        engine.configure(&Self::usual_configuration())?;
         engine.connect_to_hub().context("connect the namespace of an engine")?;
         Ok(engine)
     }
@@ -130,6 +131,18 @@ impl Engine {
             // A daemon that starts has no other sign of life than its answer.
             std::thread::sleep(ASK_EVERY);
         }
+        Ok(())
+    }
+
+    /// What daemons are told unless a case says otherwise: that containers outlive them. Always so with Shoal; dockerd must be told for the
+    /// cases that end it.
+    pub(super) fn usual_configuration() -> Value {
+        json!({"live-restore": true})
+    }
+
+    /// What the daemon reads at its next start.
+    pub(super) fn configure(&self, configuration: &Value) -> Result<()> {
+        std::fs::write(self.state.join("daemon.json"), configuration.to_string())?;
         Ok(())
     }
 
@@ -240,9 +253,7 @@ impl Engine {
                     "--exec-root",
                     &path("exec"),
                 ])
-                .args(["--pidfile", &path("pid"), "--host", &socket, "--insecure-registry", HUB_NETWORK])
-                // Always so with Shoal; dockerd must be told for the cases that end it.
-                .arg("--live-restore"),
+                .args(["--pidfile", &path("pid"), "--host", &socket, "--insecure-registry", HUB_NETWORK]),
         };
         Ok(command)
     }

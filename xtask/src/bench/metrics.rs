@@ -97,6 +97,9 @@ pub(super) const METRICS: &[Metric] = &[
     higher("cp.file.out", "MB/s", RatioAtLeast(2.0), ""),
     higher("cp.tree.in", "files/s", RatioAtLeast(2.0), "`docker cp` of 5,000 files"),
     higher("cp.tree.out", "files/s", RatioAtLeast(2.0), ""),
+    lower("replicas.run", "ms", RatioAtMost(0.3), "a service of 100 replicas on one node, until all run"),
+    lower("replicas.run.cpu", "cpu-ms", Open, "processor time of that"),
+    lower("replicas.remove", "ms", Open, "its removal, until no container is left"),
     lower("stats.cpu", "% core", AtMost(1.0), "100 containers watched by `stats`"),
 ];
 

@@ -10,6 +10,7 @@ mod list;
 pub(super) mod logs;
 mod parallel;
 mod pull;
+mod replicas;
 mod restart;
 mod run;
 mod stats;
@@ -49,6 +50,7 @@ const CASES: &[Case] = &[
     Case { name: "logs", help: "200 MB of output: written, read back, attached", run: logs::run },
     Case { name: "cp", help: "docker cp of a large file and of many small ones", run: copy::run },
     Case { name: "list", help: "requests that only read, with 300 containers", run: list::run },
+    Case { name: "replicas", help: "a service of 100 replicas on a cluster of one node", run: replicas::run },
     Case { name: "stats", help: "100 containers watched by stats", run: stats::run },
     Case { name: "crowd", help: "whether a start costs more when 300 containers run", run: crowd::run },
     Case {
