@@ -56,15 +56,26 @@ impl Lan {
     /// Loses whatever a machine sends; it still hears the others. One machine at a time.
     #[track_caller]
     pub fn mute(&self, number: u8) {
+        self.lose(&format!("iifname port{number}"));
+    }
+
+    /// Loses whatever is sent to a machine; the others still hear it. One machine at a time.
+    #[track_caller]
+    pub fn deafen(&self, number: u8) {
+        self.lose(&format!("oifname port{number}"));
+    }
+
+    #[track_caller]
+    fn lose(&self, frames: &str) {
         let script = format!(
             "nft add table bridge cuts; \
              nft add chain bridge cuts pass '{{ type filter hook forward priority 0; }}'; \
-             nft add rule bridge cuts pass iifname port{number} drop"
+             nft add rule bridge cuts pass {frames} drop"
         );
         run(self.inside(&script), b"").ok();
     }
 
-    /// Ends that.
+    /// Ends what [`Self::mute`] or [`Self::deafen`] has begun.
     #[track_caller]
     pub fn unmute(&self) {
         run(self.inside("nft delete table bridge cuts"), b"").ok();

@@ -26,8 +26,12 @@ const CASE_LIMIT: Duration = Duration::from_secs(180);
 /// The same when the environment asks for sweeps that take long.
 const LONG_CASE_LIMIT: Duration = Duration::from_secs(7200);
 
+/// What asks for the long form of a case.
+const LONG_FORMS: [&str; 4] = ["SHOAL_CRASH_SWEEP", "SHOAL_FAULTS", "SHOAL_STORM", "SHOAL_LATENCY"];
+
 fn case_limit() -> Duration {
-    if std::env::var_os("SHOAL_CRASH_SWEEP").is_some() { LONG_CASE_LIMIT } else { CASE_LIMIT }
+    let is_long = LONG_FORMS.iter().any(|name| std::env::var_os(name).is_some());
+    if is_long { LONG_CASE_LIMIT } else { CASE_LIMIT }
 }
 
 /// One case: a name and what it does.

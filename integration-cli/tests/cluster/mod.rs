@@ -4,13 +4,19 @@
 //! belong into a suite of their own; those here are what every change has to pass.
 
 mod availability;
+mod clients;
+mod disks;
 mod failover;
 mod faults;
 mod keys;
+mod latency;
 mod membership;
 mod overlay;
+mod partitions;
 mod recovery;
+mod restarts;
 mod services;
+mod storm;
 
 use std::time::Duration;
 
@@ -41,13 +47,18 @@ const EXPECTED: [&str; 12] = [
 pub(crate) fn cases() -> Vec<Case> {
     [
         availability::cases(),
+        disks::cases(),
         failover::cases(),
         faults::cases(),
         keys::cases(),
+        latency::cases(),
         membership::cases(),
         overlay::cases(),
+        partitions::cases(),
         recovery::cases(),
+        restarts::cases(),
         services::cases(),
+        storm::cases(),
     ]
     .concat()
 }
@@ -68,13 +79,24 @@ impl Cluster {
     /// Daemons that are in no cluster yet, numbered from 1, with the suite's images.
     #[track_caller]
     pub(crate) fn of(t: &Test, size: usize) -> Self {
+        Self::made_of(t, size, Test::own_daemon)
+    }
+
+    /// The same without images, for cases that run no tasks: a daemon is there much sooner.
+    #[track_caller]
+    pub(crate) fn bare(t: &Test, size: usize) -> Self {
+        Self::made_of(t, size, Test::bare_daemon)
+    }
+
+    #[track_caller]
+    fn made_of(t: &Test, size: usize, start: fn(&Test, &DaemonOptions) -> OwnDaemon) -> Self {
         if t.implementation().is_reference() {
             integration_cli::skip("the reference's nodes would share the machine's kernel objects");
         }
         let lan = Lan::create();
         let nodes = (1..=size)
             .map(|number| {
-                let node = t.own_daemon(&options(number));
+                let node = start(t, &options(number));
                 EXPECTED.iter().for_each(|text| node.daemon().announce(text));
                 lan.plug(node.daemon().machine(), u8::try_from(number).unwrap());
                 node
@@ -87,13 +109,19 @@ impl Cluster {
     #[track_caller]
     pub(crate) fn formed(t: &Test, managers: usize, workers: usize) -> Self {
         let cluster = Self::of(t, managers + workers);
-        cluster.node(1).docker("swarm init").ok();
-        for number in 2..=managers + workers {
-            let role = if number <= managers { "manager" } else { "worker" };
-            cluster.join(number, role);
-        }
-        cluster.await_ready(managers + workers);
+        cluster.form(managers);
         cluster
+    }
+
+    /// Makes a cluster of nodes that are in none; the first `managers` become managers.
+    #[track_caller]
+    pub(crate) fn form(&self, managers: usize) {
+        self.node(1).docker("swarm init").ok();
+        for number in 2..=self.nodes.len() {
+            let role = if number <= managers { "manager" } else { "worker" };
+            self.join(number, role);
+        }
+        self.await_ready(self.nodes.len());
     }
 
     pub(crate) fn node(&self, number: usize) -> &OwnDaemon {
