@@ -1,6 +1,6 @@
 //! A machine that is a node: its certificate, its worker, and its manager if it has one.
 //!
-//! Start reading at [`Member`]. What is started and stopped when is decided by `owner.rs`.
+//! Start reading at [`Member`]. What is started and stopped when is decided by its owner.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
