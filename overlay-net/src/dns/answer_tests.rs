@@ -107,6 +107,31 @@ fn container_names_are_answered_as_docker_answers_them() {
 }
 
 #[test]
+fn an_address_of_a_task_leads_back_to_that_task_whatever_was_set_last() {
+    let mut zones = Zones::default();
+    let network = NetworkId::new("one");
+    let none =
+        protocol::NetworkNames { network: network.clone(), name: "net".to_owned(), entries: Vec::new() };
+    zones.set_network(none);
+    let entry = |owner: &str, name: &str| crate::NameEntry {
+        owner: owner.to_owned(),
+        names: vec![name.to_owned()],
+        addresses: vec!["10.0.0.9".parse().unwrap()],
+    };
+    let all = [entry("tasks 1", "tasks.web"), entry("service 1", "web"), entry("peer 1", "web.1.abc")];
+    for last in all.clone() {
+        let changes = all.iter().cloned().chain([last]).map(crate::NameChange::Set).collect();
+        zones.change_network(&network, changes);
+        let asked = query("9.0.0.10.in-addr.arpa", RecordType::PTR).to_vec().unwrap();
+        let Decision::Reply(reply) = decide(&asked, Transport::Udp, &resolver(), &zones, 0) else {
+            panic!("it is known here")
+        };
+        let reply = Message::from_vec(&reply).unwrap();
+        assert!(reply.answers[0].data.to_string().starts_with("web.1.abc.net"), "{:?}", reply.answers);
+    }
+}
+
+#[test]
 fn shared_names_take_turns() {
     assert_eq!(ask_with(&resolver(), "shared", RecordType::A, 0), "NoError 10.0.0.2 10.0.0.3");
     assert_eq!(ask_with(&resolver(), "shared", RecordType::A, 1), "NoError 10.0.0.3 10.0.0.2");

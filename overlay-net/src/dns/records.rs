@@ -34,7 +34,7 @@ struct Zone {
 }
 
 /// Whose names they are.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Owner {
     /// A container of this node.
     Endpoint(EndpointId),
@@ -212,10 +212,15 @@ impl Zones {
         if known { Found::OtherFamily } else { Found::Nothing }
     }
 
-    /// The name of an address, as `container.network`.
+    /// The name of an address, as `container.network`. Of several holders that is the first of their order, not of their
+    /// appearance, for names of tasks are set anew whenever one of them comes or goes.
     pub(crate) fn name(&self, networks: &[NetworkId], address: IpAddr) -> Option<String> {
         let zones = networks.iter().filter_map(|network| self.zones.get(network));
-        let holder = zones.filter_map(|zone| zone.by_address.get(&address)?.first()).next()?;
+        let named = |zone: &Zone| {
+            let holders = zone.by_address.get(&address)?.iter().filter(|holder| !holder.names.is_empty());
+            holders.min_by(|one, other| one.owner.cmp(&other.owner)).cloned()
+        };
+        let holder = zones.filter_map(named).next()?;
         Some(format!("{}.{}", holder.names.first()?, holder.network_name))
     }
 }

@@ -206,7 +206,8 @@ pub enum ClientAddress {
 /// Names of one owner in one network; names of several owners that are equal mix, and unmix when one goes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NameEntry {
-    /// Whose names these are, unique in the network: a task's or a service's id. The key of [`NameChange`].
+    /// Whose names these are, unique in the network: a task's or a service's id. The key of [`NameChange`]. An address of
+    /// several owners leads back to the names of the one that sorts first.
     pub owner: String,
     /// Every name that resolves to the addresses. The first one is the answer to reverse look-ups.
     pub names: Vec<String>,
