@@ -4,7 +4,7 @@
 //! so nothing has to be counted and nothing can leak. The only thing that an [`Allocator`] remembers is where it looked last, so
 //! that a number that was given back is given out again as late as possible. Who cannot be given something says why.
 
-mod address;
+pub(crate) mod address;
 mod pool;
 mod port;
 
@@ -12,6 +12,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use shoal_types::cluster::network::ClusterNetwork;
 use shoal_types::cluster::node::Node;
 use shoal_types::cluster::service::{EndpointSpec, PublishMode, ResolutionMode, Service, ServiceEndpoint};
@@ -20,6 +21,7 @@ use shoal_types::cluster::task_state::TaskState;
 use shoal_types::container::networking::Protocol;
 use shoal_types::{NetworkId, ServiceId};
 
+use self::address::{Family, families};
 use crate::scheduler::{MOST_CHANGES, Pass};
 use crate::store::{Conflict, Draft, Snapshot};
 
@@ -39,6 +41,10 @@ pub(crate) enum Shortage {
         "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network"
     )]
     Subnets,
+    #[error(
+        "could not find an available, non-overlapping IPv6 address pool among the defaults to assign to the network"
+    )]
+    SubnetsV6,
     #[error("Pool overlaps with other one on this address space")]
     Overlap,
     #[error("VNI {0} is already in use")]
@@ -54,7 +60,7 @@ pub(crate) enum Shortage {
 /// Where was looked last. A new leader begins with none.
 #[derive(Debug, Default)]
 pub(crate) struct Allocator {
-    addresses: HashMap<NetworkId, IpAddr>,
+    addresses: HashMap<(NetworkId, Family), IpAddr>,
     ports: HashMap<Protocol, u16>,
     /// Services that could not be given what they need.
     unsatisfied: BTreeSet<ServiceId>,
@@ -105,8 +111,8 @@ impl Allocator {
         let has_one = |node: &Arc<Node>| node.attachments.iter().any(|own| own.network == network.id);
         let without: Vec<Arc<Node>> = draft.view().nodes().filter(|node| !has_one(node)).cloned().collect();
         for node in without {
-            let address = match self.choose_address(draft.view(), &network) {
-                Ok(address) => address,
+            let addresses = match self.choose_addresses(draft.view(), &network) {
+                Ok(addresses) => addresses,
                 Err(shortage) => {
                     // Ports do not answer on it; everything else of it works.
                     tracing::warn!(node.id = %node.id, %shortage, "a node has no address in the ingress network");
@@ -115,7 +121,7 @@ impl Allocator {
             };
             let own = TaskAttachment {
                 network: network.id.clone(),
-                addresses: vec![address],
+                addresses,
                 aliases: Vec::new(),
                 driver_options: Default::default(),
             };
@@ -135,13 +141,15 @@ impl Allocator {
             if network.allocation.as_ref().is_none_or(|allocation| allocation.pools.is_empty()) {
                 continue;
             }
-            let kept =
-                service.endpoint.virtual_ips.iter().find(|(id, _)| *id == network.id).map(|&(_, ip)| ip);
-            let address = match kept {
-                Some(address) => address,
-                None => self.choose_address(view, &network)?,
-            };
-            endpoint.virtual_ips.push((network.id.clone(), address));
+            for family in families(&network) {
+                let is_kept =
+                    |(id, ip): &&(NetworkId, IpNet)| *id == network.id && Family::of(ip.addr()) == family;
+                let address = match service.endpoint.virtual_ips.iter().find(is_kept) {
+                    Some((_, address)) => *address,
+                    None => self.choose_address(view, &network, family)?,
+                };
+                endpoint.virtual_ips.push((network.id.clone(), address));
+            }
         }
         Ok(endpoint)
     }
@@ -183,22 +191,16 @@ impl Allocator {
             let network = ingress(view).ok_or(Shortage::NoIngress)?;
             attachments.push(TaskAttachment {
                 network: network.id.clone(),
-                addresses: vec![self.choose_address(view, network)?],
+                addresses: self.choose_addresses(view, network)?,
                 aliases: Vec::new(),
                 driver_options: Default::default(),
             });
         }
         for wish in &task.template.networks {
             let network = find(view, &wish.target)?;
-            let allocation =
-                network.allocation.as_ref().ok_or_else(|| Shortage::NotReady(network.spec.name.clone()))?;
-            let addresses = match allocation.pools.is_empty() {
-                true => Vec::new(),
-                false => vec![self.choose_address(view, network)?],
-            };
             attachments.push(TaskAttachment {
                 network: network.id.clone(),
-                addresses,
+                addresses: self.choose_addresses(view, network)?,
                 aliases: wish.aliases.clone(),
                 driver_options: wish.driver_options.clone(),
             });

@@ -197,3 +197,86 @@ fn every_node_has_an_ingress_address_once_a_port_is_published() {
     assert_eq!(given.len(), 2, "{given:?}");
     assert!(given.iter().all(|address| address.starts_with("10.0.0.")));
 }
+
+/// A network with IPv6 as well, with these subnets.
+fn dual(id: &str, subnets: &[&str]) -> ClusterNetwork {
+    let mut network = overlay(id);
+    network.spec.ipv6 = Some(true);
+    network.spec.ipam.pools = subnets.iter().map(|subnet| pool_of(subnet)).collect();
+    network
+}
+
+fn pool_of(subnet: &str) -> shoal_types::network::PoolSpec {
+    shoal_types::network::PoolSpec {
+        subnet: Some(subnet.parse().unwrap()),
+        range: None,
+        gateway: None,
+        auxiliary: Default::default(),
+    }
+}
+
+fn subnets_of(view: &Snapshot, id: &str) -> Vec<String> {
+    let pools = &view.network(&NetworkId::new(id)).unwrap().allocation.as_ref().unwrap().pools;
+    pools.iter().map(|pool| format!("{} {} {}", pool.subnet, pool.gateway, pool.vni)).collect()
+}
+
+#[test]
+fn a_network_with_ipv6_has_a_subnet_of_each_family() {
+    let mut objects = first_objects();
+    objects.push(dual("any", &[]).into());
+    objects.push(dual("half", &["fd00:1::/64"]).into());
+    objects.push(dual("most", &["fd00:2::/64", "10.77.0.0/24", "10.78.0.0/24"]).into());
+    objects.push(dual("more", &[]).into());
+    for (object, second) in objects.iter_mut().zip(0..) {
+        if let Object::Network(network) = object {
+            Arc::make_mut(network).meta.created = at(second);
+        }
+    }
+    let view = allocate(objects);
+    // The prefix for local use has the number of the cluster, which is 1 here.
+    assert_eq!(subnets_of(&view, "any"), ["10.0.1.0/24 10.0.1.1 4097", "fd00:0:1::/64 fd00:0:1::1 4098"]);
+    assert_eq!(subnets_of(&view, "half"), ["10.0.2.0/24 10.0.2.1 4100", "fd00:1::/64 fd00:1::1 4099"]);
+    assert_eq!(
+        subnets_of(&view, "most"),
+        ["10.77.0.0/24 10.77.0.1 4102", "10.78.0.0/24 10.78.0.1 4103", "fd00:2::/64 fd00:2::1 4101"]
+    );
+    assert_eq!(subnets_of(&view, "more")[1], "fd00:0:1:1::/64 fd00:0:1:1::1 4105");
+}
+
+#[test]
+fn services_and_tasks_have_an_address_of_each_family_and_go_on_in_the_next_subnet() {
+    let mut objects = first_objects();
+    let mut both = dual("both", &["10.9.0.0/29", "10.9.1.0/29", "fd00:1::/64"]);
+    both.spec.ipam.pools[2].auxiliary.insert("router".to_owned(), "fd00:1::3".parse().unwrap());
+    objects.push(both.into());
+    let mut web = service(1, 6);
+    web.spec.endpoint.ports = vec![port(8080, 80)];
+    web.spec.template.networks.push(NetworkWish {
+        target: "both".to_owned(),
+        aliases: Vec::new(),
+        driver_options: Default::default(),
+    });
+    for slot in 1..=6 {
+        objects.push(task(slot.into(), &web, slot, TaskState::New).into());
+    }
+    objects.push(web.into());
+    let view = allocate(objects);
+    let shown =
+        |addresses: &[ipnet::IpNet]| -> Vec<String> { addresses.iter().map(ToString::to_string).collect() };
+    let vips: Vec<ipnet::IpNet> = view
+        .service(ServiceId::from_u128(1))
+        .unwrap()
+        .endpoint
+        .virtual_ips
+        .iter()
+        .map(|(_, address)| *address)
+        .collect();
+    assert_eq!(shown(&vips), ["10.0.0.2/24", "10.9.0.2/29", "fd00:1::2/64"], "ingress is IPv4");
+    let of_task = |number| {
+        let task = view.task(shoal_types::TaskId::from_u128(number)).unwrap();
+        task.networks.iter().map(|attachment| shown(&attachment.addresses)).collect::<Vec<_>>()
+    };
+    assert_eq!(of_task(1), [vec!["10.0.0.3/24"], vec!["10.9.0.3/29", "fd00:1::4/64"]]);
+    assert_eq!(of_task(6)[1], ["10.9.1.3/29", "fd00:1::9/64"]);
+    assert_eq!(view.unallocated_tasks().count(), 0);
+}

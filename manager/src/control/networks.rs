@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use shoal_types::cluster::Meta;
 use shoal_types::cluster::network::ClusterNetwork;
+use shoal_types::cluster::overlay::OVERLAY_DRIVER;
 use shoal_types::network::{NetworkScope, NetworkSpec};
 use shoal_types::{ErrorKind, NetworkId};
 
@@ -66,6 +67,7 @@ impl Networks for Control {
             spec.driver = "overlay".to_owned();
         }
         spec.scope = NetworkScope::Swarm;
+        check_subnets(&spec)?;
         if spec.ingress {
             if spec.attachable {
                 return Err(refuse(ErrorKind::InvalidArgument, "ingress network cannot be attachable"));
@@ -120,6 +122,42 @@ impl Networks for Control {
         may_remove(draft.view(), &network)?;
         draft.remove(Key::Network(network.id.clone()))?;
         self.commit(draft).await
+    }
+}
+
+/// Refuses subnets that could never be given addresses from.
+fn check_subnets(spec: &NetworkSpec) -> Result<(), ClusterError> {
+    let invalid = |message: String| Err(refuse(ErrorKind::InvalidArgument, message));
+    if spec.driver != OVERLAY_DRIVER {
+        return Ok(());
+    }
+    if spec.ipv4 == Some(false) {
+        return invalid("IPv4 cannot be disabled in a network that spans nodes".to_owned());
+    }
+    let mut wrong = Vec::new();
+    for pool in &spec.ipam.pools {
+        let Some(subnet) = pool.subnet else { continue };
+        if subnet != subnet.trunc() {
+            wrong.push(format!("invalid subnet {subnet}: it should be {}", subnet.trunc()));
+        }
+        if subnet.addr().is_ipv6() && spec.ipv6 != Some(true) {
+            wrong.push(format!("invalid subnet {subnet}: IPv6 has not been enabled for this network"));
+        }
+        if let Some(range) = pool.range.filter(|range| !subnet.contains(range)) {
+            wrong.push(format!("invalid ip-range {range}: CIDR block must be part of subnet {subnet}"));
+        }
+        let block = if subnet.addr().is_ipv4() { "IPv4" } else { "IPv6" };
+        let mut outside = |what: &str, address: std::net::IpAddr| {
+            if !subnet.contains(&address) {
+                wrong.push(format!("invalid {what} {address}: parent subnet is an {block} block"));
+            }
+        };
+        pool.gateway.into_iter().for_each(|gateway| outside("gateway", gateway));
+        pool.auxiliary.values().for_each(|address| outside("auxiliary address", *address));
+    }
+    match wrong.is_empty() {
+        true => Ok(()),
+        false => invalid(format!("invalid network config:\n{}", wrong.join("\n"))),
     }
 }
 

@@ -15,6 +15,7 @@ use shoal_types::{ErrorKind, NetworkId, NodeId, TaskId};
 
 use super::entries;
 use crate::allocator::Allocator;
+use crate::allocator::address::{Family, families};
 use crate::error::ClusterError;
 use crate::store::{Draft, Key, ObjectKind, Snapshot};
 
@@ -112,23 +113,29 @@ fn find(view: &Snapshot, text: &str) -> Result<Arc<ClusterNetwork>, ClusterError
     })
 }
 
-/// The addresses that were asked for, else one that is free.
+/// The addresses that were asked for, and free ones of the families of which none was.
 fn addresses(
     view: &Snapshot,
     allocator: &mut Allocator,
     network: &ClusterNetwork,
     wanted: &[IpAddr],
 ) -> Result<Vec<IpNet>, ClusterError> {
-    if wanted.is_empty() {
-        let address = allocator.choose_address(view, network);
-        return address.map(|address| vec![address]).map_err(|shortage| {
+    let mut addresses =
+        wanted.iter().map(|address| chosen(view, network, *address)).collect::<Result<Vec<_>, _>>()?;
+    for family in families(network) {
+        if addresses.iter().any(|net| Family::of(net.addr()) == family) {
+            continue;
+        }
+        let address = allocator.choose_address(view, network, family);
+        addresses.push(address.map_err(|shortage| {
             ClusterError::refused(
                 ErrorKind::Unavailable,
                 format!("rpc error: code = ResourceExhausted desc = {shortage}"),
             )
-        });
+        })?);
     }
-    wanted.iter().map(|address| chosen(view, network, *address)).collect()
+    addresses.sort_by_key(|net| Family::of(net.addr()));
+    Ok(addresses)
 }
 
 fn chosen(view: &Snapshot, network: &ClusterNetwork, address: IpAddr) -> Result<IpNet, ClusterError> {

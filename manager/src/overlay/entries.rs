@@ -196,10 +196,11 @@ fn peer_of_node(network: &NetworkId, node: &Node) -> Option<OverlayPeer> {
 }
 
 fn service_in(network: &ClusterNetwork, service: &Service) -> Option<OverlayService> {
-    let vip = service.endpoint.virtual_ips.iter().find(|(id, _)| *id == network.id).map(|(_, vip)| *vip);
+    let here = service.endpoint.virtual_ips.iter().filter(|(id, _)| *id == network.id);
+    let vips: Vec<ipnet::IpNet> = here.map(|(_, vip)| *vip).collect();
     let wish = service.spec.template.networks.iter().find(|wish| wish.target == network.id.as_str());
     let is_dnsrr = service.spec.endpoint.resolution == ResolutionMode::Dnsrr;
-    if vip.is_none() && !(is_dnsrr && wish.is_some()) {
+    if vips.is_empty() && !(is_dnsrr && wish.is_some()) {
         return None;
     }
     let published = service.endpoint.ports.iter().filter(|port| port.mode == PublishMode::Ingress);
@@ -207,7 +208,7 @@ fn service_in(network: &ClusterNetwork, service: &Service) -> Option<OverlayServ
         id: service.id,
         name: service.spec.name.clone(),
         aliases: wish.map(|wish| wish.aliases.clone()).unwrap_or_default(),
-        vip,
+        vips,
         affinity: affinity(service),
         ports: published.filter(|_| network.spec.ingress).cloned().collect(),
         client: match service.spec.labels.get(INGRESS_CLIENT_LABEL).map(String::as_str) {

@@ -105,8 +105,10 @@ pub struct OverlayService {
     pub name: String,
     /// Further names that it has in this network.
     pub aliases: Vec<String>,
-    /// The address that leads to any of its tasks; `None` when its names lead to the tasks themselves.
-    pub vip: Option<IpNet>,
+    /// The addresses that lead to any of its tasks, one of each family of the network, IPv4 first; none when its names lead to
+    /// the tasks themselves.
+    #[serde(default)]
+    pub vips: Vec<IpNet>,
     /// Whether a client stays with one task.
     pub affinity: Affinity,
     /// Ports that it publishes on every node; only in the ingress network.

@@ -45,8 +45,8 @@ fn a_service_is_in_the_networks_where_it_has_an_address_or_wants_none() {
     let vip = view(web.clone());
     let one = service_entry(&vip, "net1").unwrap();
     assert_eq!(
-        (one.vip, one.aliases.as_slice()),
-        (Some("10.0.1.2/24".parse().unwrap()), ["www".to_owned()].as_slice())
+        (one.vips.as_slice(), one.aliases.as_slice()),
+        (["10.0.1.2/24".parse().unwrap()].as_slice(), ["www".to_owned()].as_slice())
     );
     assert_eq!(service_entry(&vip, "net2"), None, "the allocator is not done with it");
     web.endpoint.virtual_ips.clear();
@@ -54,7 +54,7 @@ fn a_service_is_in_the_networks_where_it_has_an_address_or_wants_none() {
     web.spec.labels.insert(AFFINITY_LABEL.into(), "client".into());
     let dnsrr = view(web);
     let two = service_entry(&dnsrr, "net2").unwrap();
-    assert_eq!((two.vip, two.affinity), (None, Affinity::ClientAddress));
+    assert_eq!((two.vips, two.affinity), (Vec::new(), Affinity::ClientAddress));
     assert_eq!(service_entry(&dnsrr, "net3"), None);
 }
 

@@ -134,7 +134,7 @@ impl Form {
         }
         let mut names = vec![peer.name.clone()];
         names.extend(peer.aliases.iter().filter(|alias| **alias != peer.name).cloned());
-        self.name(owner("task", peer.key), names, addresses(peer).collect());
+        self.name(owner("peer", peer.key), names, addresses(peer).collect());
     }
 
     fn add_service(&mut self, service: &OverlayService, members: &[&OverlayPeer], role: OverlayRole) {
@@ -169,15 +169,14 @@ impl Form {
         names.extend(service.aliases.iter().filter(|alias| **alias != service.name).cloned());
         let of_tasks = names.iter().map(|name| format!("tasks.{name}")).collect();
         let key = EntryKey::Service(service.id);
-        match service.vip.map(|vip| vip.addr()) {
-            Some(vip) => {
-                self.name(owner("service", key), names, vec![vip]);
-                let backends =
-                    backends.into_iter().filter(|b| b.address.is_ipv4() == vip.is_ipv4()).collect();
-                self.services.insert(vip, VirtualService { vip, backends, affinity });
-            }
-            None => self.name(owner("service", key), names, tasks.clone()),
+        let vips: Vec<IpAddr> = service.vips.iter().map(|vip| vip.addr()).collect();
+        for &vip in &vips {
+            let of_family = backends.iter().filter(|backend| backend.address.is_ipv4() == vip.is_ipv4());
+            let backends = of_family.copied().collect();
+            self.services.insert(vip, VirtualService { vip, backends, affinity });
         }
+        let found = if vips.is_empty() { tasks.clone() } else { vips };
+        self.name(owner("service", key), names, found);
         self.name(owner("tasks", key), of_tasks, tasks);
     }
 
@@ -201,7 +200,8 @@ fn backends(peer: &OverlayPeer) -> Vec<Backend> {
     addresses(peer).map(|address| Backend { address, state }).collect()
 }
 
-/// Whose names these are. Names of tasks sort before those of services' tasks, so that an address leads back to its own.
+/// Whose names these are. Names of one task (`peer`) sort before those of a service and of its tasks, so that an
+/// address leads back to its own.
 fn owner(kind: &str, key: EntryKey) -> String {
     match key {
         EntryKey::Task(id) => format!("{kind} {id}"),

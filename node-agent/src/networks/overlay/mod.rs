@@ -32,7 +32,7 @@ pub(super) use self::gateway::GATEWAY_BRIDGE;
 use self::ingress::Ingress;
 pub(super) use self::ingress::IngressRecord;
 use super::sandboxes::Plan;
-use super::{Entry, State, kernel};
+use super::{Entry, State, kernel, wishes};
 use crate::api::networks::{OverlayServiceView, OverlayTaskView, OverlayView};
 use crate::containers::ports::NetworkRequest;
 use crate::error::NodeError;
@@ -171,15 +171,16 @@ impl State {
         request: &NetworkRequest,
         endpoint: &EndpointSpec,
     ) -> Result<Vec<IpNet>, NodeError> {
-        if let Some(attached) = self.board.attached.get(&(request.container, network.clone())) {
-            return Ok(attached.addresses.clone());
-        }
-        match self.task_peer(network, request, endpoint) {
-            Some(peer) => Ok(peer.addresses.clone()),
-            None => Err(NodeError::unavailable(format!(
+        let attached = self.board.attached.get(&(request.container, network.clone()));
+        let given = attached.map(|attached| &attached.addresses);
+        let given = given.or_else(|| self.task_peer(network, request, endpoint).map(|peer| &peer.addresses));
+        let Some(given) = given else {
+            return Err(NodeError::unavailable(format!(
                 "Could not attach to network {network}: the managers have given no address"
-            ))),
-        }
+            )));
+        };
+        let has_v6 = !wishes::switches_ipv6_off(request, endpoint);
+        Ok(given.iter().filter(|net| has_v6 || net.addr().is_ipv4()).copied().collect())
     }
 
     /// The task that a container is, if it is one of this network: managers have told of it by its name and address.
@@ -214,7 +215,7 @@ impl State {
                 Some(OverlayTaskView { name: peer.name.clone(), address, vtep: peer.vtep })
             };
             let shown = OverlayServiceView {
-                vip: service.vip.map(|vip| vip.addr()),
+                vip: service.vips.first().map(|vip| vip.addr()),
                 ports: service.ports.clone(),
                 tasks: of_service.filter_map(task).collect(),
             };

@@ -22,12 +22,12 @@ fn peer(number: u128, last: u8, state: PeerState, service: Option<u128>) -> Over
     })
 }
 
-fn service(vip: Option<&str>, ports: Vec<PublishedServicePort>) -> OverlayEntry {
+fn service(vips: &[&str], ports: Vec<PublishedServicePort>) -> OverlayEntry {
     OverlayEntry::Service(OverlayService {
         id: ServiceId::from_u128(1),
         name: "web".into(),
         aliases: vec!["www".into(), "web".into()],
-        vip: vip.map(|vip| vip.parse().unwrap()),
+        vips: vips.iter().map(|vip| vip.parse().unwrap()).collect(),
         affinity: told::Affinity::None,
         ports,
         client: told::ClientSource::Kept,
@@ -59,7 +59,7 @@ fn tasks() -> Vec<OverlayEntry> {
 #[test]
 fn a_service_is_found_by_its_address_and_its_tasks_while_they_serve() {
     let mut entries = tasks();
-    entries.push(service(Some("10.0.1.2/24"), Vec::new()));
+    entries.push(service(&["10.0.1.2/24"], Vec::new()));
     let form = form(entries, OverlayRole::Containers);
     assert_eq!(form.peers.len(), 3, "all of them are reachable");
     assert_eq!(form.peers.values().next().unwrap().mac.to_string(), "02:42:0a:00:01:0b");
@@ -82,7 +82,7 @@ fn a_service_is_found_by_its_address_and_its_tasks_while_they_serve() {
 #[test]
 fn a_service_without_an_address_leads_to_its_tasks() {
     let mut entries = tasks();
-    entries.push(service(None, Vec::new()));
+    entries.push(service(&[], Vec::new()));
     let form = form(entries, OverlayRole::Containers);
     assert!(shown(&form).contains(&"web=[10.0.1.11]".to_owned()));
     assert!(form.services.is_empty());
@@ -98,7 +98,7 @@ fn ingress_has_ports_and_no_names() {
         mode: PublishMode::Ingress,
     };
     let mut entries = tasks();
-    entries.push(service(Some("10.0.1.2/24"), vec![port]));
+    entries.push(service(&["10.0.1.2/24"], vec![port]));
     let form = form(entries, OverlayRole::Ingress);
     assert!(form.names.is_empty() && form.services.is_empty());
     let port = &form.ports[&(NetProtocol::Tcp, 8080)];
@@ -108,7 +108,7 @@ fn ingress_has_ports_and_no_names() {
 #[test]
 fn one_task_that_goes_is_a_few_small_changes() {
     let mut entries = tasks();
-    entries.push(service(Some("10.0.1.2/24"), Vec::new()));
+    entries.push(service(&["10.0.1.2/24"], Vec::new()));
     entries.push(peer(9, 19, PeerState::Serving, None));
     let before = form(entries.clone(), OverlayRole::Containers);
     entries.remove(0);
@@ -117,4 +117,28 @@ fn one_task_that_goes_is_a_few_small_changes() {
     assert_eq!(changes.services.len(), 1);
     assert_eq!(changes.names.len(), 2, "its own names, and those of the tasks: {:?}", changes.names);
     assert_eq!(before.changes_to(&before), FormChanges::default());
+}
+
+#[test]
+fn a_service_has_an_address_of_each_family_and_leads_to_those_of_its_tasks() {
+    let mut entries = tasks();
+    for (entry, last) in entries.iter_mut().zip(11..) {
+        let OverlayEntry::Peer(peer) = entry else { continue };
+        peer.addresses.push(format!("fd00:1::{last}/64").parse().unwrap());
+    }
+    entries.push(service(&["10.0.1.2/24", "fd00:1::2/64"], Vec::new()));
+    let form = form(entries, OverlayRole::Containers);
+    let shown = shown(&form);
+    assert!(shown.contains(&"web=[10.0.1.2, fd00:1::2]".to_owned()), "{shown:?}");
+    assert!(shown.contains(&"tasks.web=[10.0.1.11, fd00:1::11]".to_owned()), "{shown:?}");
+    assert!(shown.contains(&"web.1=[10.0.1.11, fd00:1::11]".to_owned()), "{shown:?}");
+    let behind = |vip: &str| -> Vec<String> {
+        let service = &form.services[&vip.parse().unwrap()];
+        service.backends.iter().map(|backend| backend.address.to_string()).collect()
+    };
+    assert_eq!(behind("10.0.1.2"), ["10.0.1.11", "10.0.1.12"]);
+    assert_eq!(behind("fd00:1::2"), ["fd00:1::11", "fd00:1::12"]);
+    let macs: std::collections::BTreeSet<String> =
+        form.peers.values().map(|peer| peer.mac.to_string()).collect();
+    assert_eq!((form.peers.len(), macs.len()), (6, 3), "one hardware address for both");
 }
