@@ -107,6 +107,7 @@ impl Desk {
             }
             paths::HEARTBEAT => Reply::json(&dispatcher.heartbeat(node, &call.json().await?)?),
             paths::REPORT => Reply::json(&dispatcher.report(node, call.json().await?).await?),
+            paths::ACKNOWLEDGE => Reply::json(&dispatcher.acknowledge(node, &call.json().await?)?),
             paths::LOGS => Reply::json(&dispatcher.publish_logs(node, call.json().await?).await?),
             paths::NETWORK => Reply::json(&dispatcher.look_up(node, &call.json::<String>().await?)?),
             paths::ATTACH => Reply::json(&dispatcher.attach(node, call.json().await?).await?),
@@ -176,6 +177,7 @@ impl Service for OpenDesk {
             paths::SESSION
             | paths::HEARTBEAT
             | paths::REPORT
+            | paths::ACKNOWLEDGE
             | paths::LOGS
             | paths::NETWORK
             | paths::ATTACH

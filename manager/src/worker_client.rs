@@ -27,7 +27,7 @@ use crate::ca::authority::{generate_request, sign};
 use crate::ca::registrar::{Certified, EnrolRequest, RenewExpiredRequest, RenewRequest};
 use crate::ca::tokens::{JoinToken, root_digest};
 use crate::ca::{Credentials, Issued};
-use crate::dispatcher::{Beat, LogsOfSession, ReportOfSession};
+use crate::dispatcher::{Acknowledgement, Beat, LogsOfSession, ReportOfSession};
 use crate::error::ClusterError;
 use crate::rpc::client::{CallAs, RpcClient};
 use crate::rpc::lines::JsonLines;
@@ -373,6 +373,12 @@ impl SessionHandle {
     pub async fn report(&self, report: StatusReport) -> Result<(), ClusterError> {
         let report = ReportOfSession { session: self.id.clone(), report };
         self.call(paths::REPORT, &report, REPORT_LIMIT).await
+    }
+
+    /// Says that the node is as it was told up to a message.
+    pub async fn acknowledge(&self, sequence: u64) -> Result<(), ClusterError> {
+        let told = Acknowledgement { session: self.id.clone(), sequence };
+        self.call(paths::ACKNOWLEDGE, &told, HEARTBEAT_LIMIT).await
     }
 
     /// Sends lines of a log subscription.

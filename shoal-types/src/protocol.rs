@@ -2,7 +2,7 @@
 //!
 //! Start reading at [`SessionRequest`] and [`SessionEvent`]: a worker opens one session with the leader, and everything that
 //! the leader tells it comes as events of that one stream, in order. What the worker tells the leader ([`StatusReport`],
-//! [`LogReport`], heartbeats) are single requests that name the session. The transport is the manager's (`manager::rpc`);
+//! [`LogReport`], heartbeats, acknowledgements) are single requests that name the session. The transport is the manager's (`manager::rpc`);
 //! messages carry a version so that nodes of neighbouring releases understand each other during an upgrade.
 
 use std::net::{IpAddr, SocketAddr};
@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::node::{Node, NodeDescription, NodeRole};
-use crate::cluster::overlay::{EntryKey, OverlayEntry, OverlayNetwork};
+use crate::cluster::overlay::{EntryKey, OverlayEntry, OverlayNetwork, PeerState};
 use crate::cluster::secret::{Config, Secret};
 use crate::cluster::task::{Task, TaskStatus};
 use crate::ids::{ConfigId, ContainerId, NetworkId, NodeId, SecretId, ServiceId, TaskId};
@@ -136,6 +136,19 @@ pub struct AssignmentMessage {
     pub results_in: u64,
     /// The changes.
     pub changes: Vec<AssignmentChange>,
+}
+
+impl AssignmentMessage {
+    /// Whether it takes somebody out of service. A worker says when it is as such a message tells: until everybody has,
+    /// or for a while, the leader lets the task concerned run.
+    pub fn tells_of_draining(&self) -> bool {
+        self.changes.iter().any(|change| match change {
+            AssignmentChange::Update(Assignment::Entry(_, entry)) => {
+                matches!(entry.as_ref(), OverlayEntry::Peer(peer) if peer.state == PeerState::Draining)
+            }
+            _ => false,
+        })
+    }
 }
 
 /// The wish of a plain container of a node to take part in a network of the cluster. Asking again for the same container and

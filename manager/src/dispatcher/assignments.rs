@@ -14,6 +14,7 @@ use shoal_types::network::Network;
 use shoal_types::protocol::{Assignment, AssignmentChange, AssignmentMessage};
 use shoal_types::{ConfigId, NetworkId, NodeId, SecretId, TaskId};
 
+use super::drains::{Drains, is_draining};
 use crate::overlay::entries;
 use crate::overlay::tables::{News, Tables};
 use crate::store::Snapshot;
@@ -46,8 +47,10 @@ impl Told {
         node: NodeId,
         snapshot: &Snapshot,
         tables: &Tables,
+        drains: &Drains,
     ) -> Option<AssignmentMessage> {
-        let wanted = wanted_tasks(node, snapshot);
+        let mut wanted = wanted_tasks(node, snapshot);
+        self.hold_back(&mut wanted, drains);
         let (mut before, mut after) = (Vec::new(), Vec::new());
         self.tell_files(&wanted, snapshot, &mut before, &mut after);
         self.tell_networks(&wanted, snapshot, &mut before, &mut after);
@@ -72,6 +75,15 @@ impl Told {
         let applies_to = (self.sequence > 0).then_some(self.sequence);
         self.sequence += 1;
         Some(AssignmentMessage { applies_to, results_in: self.sequence, changes })
+    }
+
+    /// Leaves tasks that shall stop as the node was told of them, for as long as others may still lead clients to them.
+    fn hold_back(&self, wanted: &mut BTreeMap<TaskId, Arc<Task>>, drains: &Drains) {
+        for (id, task) in wanted.iter_mut().filter(|(id, task)| is_draining(task) && drains.holds(**id)) {
+            if let Some(told) = self.tasks.get(id).filter(|told| told.desired <= TaskState::Complete) {
+                *task = Arc::clone(told);
+            }
+        }
     }
 
     fn tell_files(
@@ -242,7 +254,7 @@ mod tests {
     fn tell(told: &mut Told, snapshot: &Snapshot) -> Option<AssignmentMessage> {
         let mut tables = Tables::default();
         tables.advance(&Arc::new(snapshot.clone()));
-        told.catch_up(NODE, snapshot, &tables)
+        told.catch_up(NODE, snapshot, &tables, &Drains::default())
     }
 
     fn shapes(message: &AssignmentMessage) -> Vec<String> {
@@ -329,11 +341,45 @@ mod tests {
     }
 
     #[test]
+    fn a_task_that_drains_is_told_to_stop_when_nobody_leads_there_any_more() {
+        let (mut snapshot, mut told, mut drains) = (Snapshot::default(), Told::default(), Drains::default());
+        let mut tables = Tables::default();
+        let mut catch_up = |snapshot: &Snapshot, told: &mut Told, drains: &Drains| {
+            tables.advance(&Arc::new(snapshot.clone()));
+            let message = told.catch_up(NODE, snapshot, &tables, drains);
+            message.map(|message| (shapes(&message), message.tells_of_draining()))
+        };
+        let mut serving = task(1, 1, &[7]);
+        serving.status.state = TaskState::Running;
+        serving.desired = TaskState::Running;
+        serving.networks = vec![shoal_types::cluster::task::TaskAttachment {
+            network: NetworkId::new("net1"),
+            addresses: vec!["10.0.1.9/24".parse().unwrap()],
+            aliases: Vec::new(),
+            driver_options: BTreeMap::new(),
+        }];
+        let id = serving.id;
+        create(&mut snapshot, [fixtures::node(1).into(), fixtures::network("net1", "one", 1).into()]);
+        create(&mut snapshot, [secret(7).into(), serving.into()]);
+        let told_at_first = catch_up(&snapshot, &mut told, &drains).unwrap();
+        assert_eq!(told_at_first, (vec!["+s7".into(), "+nnet1".into(), "+p1".into(), "+t1".into()], false));
+        change(&mut snapshot, Change::Desire { task: id, state: TaskState::Shutdown, at: fixtures::at(2) });
+        // In the table at once; the task itself, and what it needs, stay.
+        assert_eq!(catch_up(&snapshot, &mut told, &drains), Some((vec!["+p1".into()], true)));
+        assert_eq!(catch_up(&snapshot, &mut told, &drains), None);
+        let now = std::time::Instant::now();
+        drains.begin(id, [(NODE, 2)].into(), now);
+        assert_eq!(catch_up(&snapshot, &mut told, &drains), None);
+        assert_eq!(drains.note(NODE, 2), [id]);
+        assert_eq!(catch_up(&snapshot, &mut told, &drains), Some((vec!["+t1".into(), "-s7".into()], false)));
+    }
+
+    #[test]
     fn a_network_comes_with_its_table_before_the_task_and_then_one_entry_at_a_time() {
         let (mut snapshot, mut told, mut tables) = (Snapshot::default(), Told::default(), Tables::default());
         let mut catch_up = |snapshot: &Snapshot, told: &mut Told| {
             tables.advance(&Arc::new(snapshot.clone()));
-            told.catch_up(NODE, snapshot, &tables).map(|message| shapes(&message))
+            told.catch_up(NODE, snapshot, &tables, &Drains::default()).map(|message| shapes(&message))
         };
         let in_network = |number: u128, node: u128| {
             let mut task = task(number, node, &[]);

@@ -1,7 +1,7 @@
 //! The leader's side of workers' sessions: who is there, what each shall have, what each has observed.
 //!
 //! Start reading at [`Dispatcher`]. [`session`] is one open session, [`assignments`] the pure difference between what a node was told and what it shall
-//! be told, [`batch`] the queue that puts what many nodes report into few commits. One loop looks at what has changed in the
+//! be told, [`drains`] who must have been told before a task may be stopped, [`batch`] the queue that puts what many nodes report into few commits. One loop looks at what has changed in the
 //! store and writes to the sessions that it concerns, another looks for nodes that have fallen silent. All of it exists only
 //! while this manager leads.
 //!
@@ -10,6 +10,7 @@
 
 pub(crate) mod assignments;
 mod batch;
+mod drains;
 mod logs;
 mod serve;
 mod session;
@@ -29,9 +30,10 @@ use crate::clock::Clock;
 use crate::overlay::tables::Tables;
 use crate::store::{Change, Key, Snapshot, Store};
 use batch::Batch;
+use drains::{Drains, is_draining};
 use logs::LogBroker;
 pub(crate) use logs::LogNews;
-pub(crate) use serve::{Beat, LogsOfSession, ReportOfSession};
+pub(crate) use serve::{Acknowledgement, Beat, LogsOfSession, ReportOfSession};
 use session::Session;
 
 /// How many times a node speaks within the period after which it counts as gone.
@@ -83,6 +85,8 @@ struct Sessions {
     registrations: HashMap<NodeId, Vec<Instant>>,
     /// The tables of networks that span nodes.
     tables: Tables,
+    /// Tasks that shall stop and to which clients may still be led.
+    drains: Drains,
     /// What the managers were when sessions were last told.
     managers: Vec<ManagerPeer>,
 }
@@ -224,6 +228,8 @@ impl Dispatcher {
                 }
                 None => sessions.tell_all(&now, &peers),
             }
+            let free = sessions.begin_drains(&told, &now);
+            sessions.tell_of_tasks(&free, &now, &peers);
             drop(sessions);
             told = now;
         }
@@ -250,6 +256,14 @@ impl Dispatcher {
                     sessions.managers.clone_from(&peers);
                     let snapshot = self.store.snapshot();
                     sessions.tell_all(&snapshot, &peers);
+                }
+                let overdue = sessions.drains.take_overdue(now);
+                if !overdue.is_empty() {
+                    tracing::info!(
+                        tasks = overdue.len(),
+                        "tasks are stopped although not every node has taken them out of service"
+                    );
+                    sessions.tell_of_tasks(&overdue, &self.store.snapshot(), &peers);
                 }
                 sessions.take_silent(now)
             };
@@ -282,7 +296,7 @@ impl Sessions {
     /// Writes to one session; one that cannot follow is closed, and its node opens another.
     fn tell(&mut self, node: NodeId, snapshot: &Snapshot, peers: &[ManagerPeer]) {
         let Some(session) = self.open.get_mut(&node) else { return };
-        if session.tell(snapshot, &self.tables, peers).is_err() {
+        if session.tell(snapshot, &self.tables, &self.drains, peers).is_err() {
             tracing::info!(node.id = %node, "session is closed: the node is gone, too slow or removed");
             self.close(node);
         }
@@ -290,6 +304,37 @@ impl Sessions {
 
     fn tell_all(&mut self, snapshot: &Snapshot, peers: &[ManagerPeer]) {
         let nodes: Vec<NodeId> = self.open.keys().copied().collect();
+        for node in nodes {
+            self.tell(node, snapshot, peers);
+        }
+    }
+
+    /// Begins to wait for the nodes that may lead clients to tasks that shall stop since `before`. Answers the tasks for which
+    /// nobody has to be waited for.
+    fn begin_drains(&mut self, before: &Snapshot, now: &Snapshot) -> Vec<TaskId> {
+        self.drains.retain(|task| now.task(task).is_some_and(|task| is_draining(task)));
+        let changed: Vec<TaskId> = match now.changed_since(before.index()) {
+            Some(keys) => {
+                keys.filter_map(|key| if let Key::Task(id) = key { Some(*id) } else { None }).collect()
+            }
+            None => now.tasks().map(|task| task.id).collect(),
+        };
+        let mut free = Vec::new();
+        for task in changed.into_iter().filter_map(|id| now.task(id)).filter(|task| is_draining(task)) {
+            let networks: BTreeSet<NetworkId> =
+                task.networks.iter().map(|attachment| attachment.network.clone()).collect();
+            let concerned = self.open.iter().filter(|(_, session)| session.knows_any(&networks));
+            let nodes = concerned.filter_map(|(node, session)| Some((*node, session.awaited()?))).collect();
+            if self.drains.begin(task.id, nodes, Instant::now()) {
+                free.push(task.id);
+            }
+        }
+        free
+    }
+
+    /// Writes to the sessions of these tasks' nodes.
+    fn tell_of_tasks(&mut self, tasks: &[TaskId], snapshot: &Snapshot, peers: &[ManagerPeer]) {
+        let nodes: BTreeSet<NodeId> = tasks.iter().filter_map(|task| snapshot.task(*task)?.node).collect();
         for node in nodes {
             self.tell(node, snapshot, peers);
         }

@@ -41,6 +41,15 @@ pub(crate) struct ReportOfSession {
     pub(crate) report: StatusReport,
 }
 
+/// A node is as it was told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Acknowledgement {
+    /// In which session.
+    pub(crate) session: SessionId,
+    /// Up to which message.
+    pub(crate) sequence: u64,
+}
+
 /// Lines of logs within a session.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct LogsOfSession {
@@ -80,7 +89,7 @@ impl Dispatcher {
         let (snapshot, peers) = (self.store.snapshot(), self.managers.managers());
         let mut sessions = self.lock();
         sessions.tables.advance(&snapshot);
-        session.tell(&snapshot, &sessions.tables, &peers).map_err(|_| not_registered())?;
+        session.tell(&snapshot, &sessions.tables, &sessions.drains, &peers).map_err(|_| not_registered())?;
         // What has changed in between is found by the next look at the store only if it comes after this.
         sessions.awaited.remove(&node);
         for subscription in self.logs.subscriptions_of(node) {
@@ -119,6 +128,19 @@ impl Dispatcher {
             }
         }
         self.batch.commit(changes).await
+    }
+
+    /// Takes in that a node is as it was told, and lets tasks stop that have waited for that.
+    pub(crate) fn acknowledge(&self, node: NodeId, told: &Acknowledgement) -> Result<(), ClusterError> {
+        self.beat(node, &told.session)?;
+        let (snapshot, peers) = (self.store.snapshot(), self.managers.managers());
+        let mut sessions = self.lock();
+        if let Some(session) = sessions.session(node, &told.session) {
+            session.acknowledged = session.acknowledged.max(told.sequence);
+        }
+        let free = sessions.drains.note(node, told.sequence);
+        sessions.tell_of_tasks(&free, &snapshot, &peers);
+        Ok(())
     }
 
     /// Hands on lines of logs.

@@ -12,6 +12,7 @@ use shoal_types::{NetworkId, NodeId};
 use tokio::sync::mpsc;
 
 use super::assignments::Told;
+use super::drains::Drains;
 use crate::ca::exchange::must_renew;
 use crate::overlay::tables::Tables;
 use crate::rpc::lines::encode_line;
@@ -36,6 +37,10 @@ pub(super) struct Session {
     last: Option<SessionMessage>,
     /// The newest view that the node was told of. Older ones, from a loop that was overtaken, must not be told.
     told_index: u64,
+    /// The last message that took somebody out of service.
+    drained_by: u64,
+    /// The message up to which the node has said to be as told.
+    pub(super) acknowledged: u64,
     /// When it counts as gone unless it speaks before.
     pub(super) silent_at: Instant,
 }
@@ -46,8 +51,17 @@ impl Session {
         let (events, stream) = mpsc::channel(EVENTS_UNDER_WAY);
         let id = SessionId(format!("{:032x}", rand::random::<u128>()));
         let (told, last) = (Told::default(), None);
-        let session =
-            Self { id, node, events, told, last, told_index: 0, silent_at: Instant::now() + period };
+        let session = Self {
+            id,
+            node,
+            events,
+            told,
+            last,
+            told_index: 0,
+            drained_by: 0,
+            acknowledged: 0,
+            silent_at: Instant::now() + period,
+        };
         (session, stream)
     }
 
@@ -61,6 +75,7 @@ impl Session {
         &mut self,
         snapshot: &Snapshot,
         tables: &Tables,
+        drains: &Drains,
         peers: &[ManagerPeer],
     ) -> Result<(), Broken> {
         if snapshot.index() < self.told_index {
@@ -76,7 +91,10 @@ impl Session {
             self.send(&SessionEvent::Session(Box::new(message.clone())))?;
             self.last = Some(message);
         }
-        if let Some(assignments) = self.told.catch_up(self.node, snapshot, tables) {
+        if let Some(assignments) = self.told.catch_up(self.node, snapshot, tables, drains) {
+            if assignments.tells_of_draining() {
+                self.drained_by = assignments.results_in;
+            }
             self.send(&SessionEvent::Assignments(assignments))?;
         }
         Ok(())
@@ -85,6 +103,11 @@ impl Session {
     /// Whether the node was told of one of these networks.
     pub(super) fn knows_any(&self, networks: &BTreeSet<NetworkId>) -> bool {
         self.told.knows_any(networks)
+    }
+
+    /// The message that the node must have taken in before nobody is led from it to any task that drains; `None` if it has.
+    pub(super) fn awaited(&self) -> Option<u64> {
+        (self.acknowledged < self.drained_by).then_some(self.drained_by)
     }
 
     /// Whether the node reads no more.

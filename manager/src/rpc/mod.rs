@@ -50,6 +50,8 @@ pub(crate) mod paths {
     pub(crate) const HEARTBEAT: &str = "/v1/dispatcher/heartbeat";
     /// What a worker has observed.
     pub(crate) const REPORT: &str = "/v1/dispatcher/report";
+    /// A worker is as it was told.
+    pub(crate) const ACKNOWLEDGE: &str = "/v1/dispatcher/acknowledge";
     /// Lines of logs.
     pub(crate) const LOGS: &str = "/v1/dispatcher/logs";
     /// A node leaves.

@@ -44,6 +44,9 @@ pub trait Reports: Send + Sync {
     /// Reports observed states. When it returns, they are in the replicated store.
     async fn report(&self, report: StatusReport) -> Result<(), DispatchError>;
 
+    /// Says that the node is as it was told up to this message; asked for by messages that take somebody out of service.
+    async fn acknowledge(&self, sequence: u64) -> Result<(), DispatchError>;
+
     /// Sends lines of a log subscription.
     async fn publish_logs(&self, report: LogReport) -> Result<(), DispatchError>;
 

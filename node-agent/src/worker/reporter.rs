@@ -191,6 +191,10 @@ mod tests {
             Ok(())
         }
 
+        async fn acknowledge(&self, _sequence: u64) -> Result<(), DispatchError> {
+            Ok(())
+        }
+
         async fn publish_logs(&self, _report: LogReport) -> Result<(), DispatchError> {
             Ok(())
         }

@@ -4,6 +4,7 @@
 //! worker's owner task, and [`Connection`] for everybody. It understands no assignment; a worker that finds a gap asks for another session
 //! by [`Verdict::Reopen`].
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,6 +104,9 @@ impl SessionKeeper {
         let mut n_events = 0;
         let heart = beat(Arc::clone(&reports));
         tokio::pin!(heart);
+        let (acknowledged, acknowledgements) = watch::channel(0);
+        let acknowledging = acknowledge(Arc::clone(&reports), acknowledgements);
+        tokio::pin!(acknowledging);
         let changed = self.description_changes(description);
         tokio::pin!(changed);
         loop {
@@ -110,6 +114,7 @@ impl SessionKeeper {
                 // Cancel-safe by the port's promise.
                 event = session.next() => event,
                 error = &mut heart => return Err(error),
+                never = &mut acknowledging => match never {},
                 () = &mut changed => return Ok(n_events),
                 () = self.events.closed() => return Ok(n_events),
             };
@@ -118,6 +123,10 @@ impl SessionKeeper {
             if let SessionEvent::Session(message) = &event {
                 self.greet(Arc::new(message.as_ref().clone()), &reports);
             }
+            let sequence = match &event {
+                SessionEvent::Assignments(message) if message.tells_of_draining() => Some(message.results_in),
+                _ => None,
+            };
             let (verdict, answer) = oneshot::channel();
             if self.events.send((event, verdict)).await.is_err() {
                 return Ok(n_events);
@@ -126,10 +135,14 @@ impl SessionKeeper {
             let answer = tokio::select! {
                 answer = answer => answer,
                 error = &mut heart => return Err(error),
+                never = &mut acknowledging => match never {},
             };
             if answer != Ok(Verdict::GoOn) {
                 tracing::info!("session has a gap and is opened anew");
                 return Ok(n_events);
+            }
+            if let Some(sequence) = sequence {
+                acknowledged.send_replace(sequence);
             }
         }
     }
@@ -186,6 +199,24 @@ async fn beat(reports: Arc<dyn Reports>) -> DispatchError {
             Ok(Ok(next)) => tokio::time::sleep(next).await,
             Ok(Err(error)) => return error,
             Err(_) => return DispatchError::new(ErrorKind::Unavailable, "heartbeat is not answered"),
+        }
+    }
+}
+
+/// Says how far the node is as told, the newest each time. One that is lost holds a task up for a while and nothing else.
+async fn acknowledge(reports: Arc<dyn Reports>, mut sequences: watch::Receiver<u64>) -> Infallible {
+    loop {
+        if sequences.changed().await.is_err() {
+            // Nothing more will come; the session is about to end.
+            std::future::pending::<()>().await;
+        }
+        let sequence = *sequences.borrow_and_update();
+        match tokio::time::timeout(HEARTBEAT_LIMIT, reports.acknowledge(sequence)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(%error, sequence, "managers are not told that this node is as told")
+            }
+            Err(_) => tracing::debug!(sequence, "managers do not take in that this node is as told"),
         }
     }
 }

@@ -117,6 +117,10 @@ impl Reports for Ear {
         Ok(())
     }
 
+    async fn acknowledge(&self, _sequence: u64) -> Result<(), DispatchError> {
+        Ok(())
+    }
+
     async fn publish_logs(&self, _report: LogReport) -> Result<(), DispatchError> {
         Ok(())
     }

@@ -57,6 +57,10 @@ impl Reports for Handle {
         self.0.report(report).await.map_err(|error| told(&error))
     }
 
+    async fn acknowledge(&self, sequence: u64) -> Result<(), DispatchError> {
+        self.0.acknowledge(sequence).await.map_err(|error| told(&error))
+    }
+
     async fn publish_logs(&self, report: LogReport) -> Result<(), DispatchError> {
         self.0.publish_logs(report).await.map_err(|error| told(&error))
     }
