@@ -9,6 +9,7 @@
 use std::process::Command;
 
 use crate::machine::{Machine, hold};
+use crate::net::Place;
 use crate::process::{Running, command, run};
 
 /// A shared network.
@@ -22,11 +23,12 @@ impl Lan {
     #[track_caller]
     #[must_use]
     pub fn create() -> Self {
-        let script = "ip link set lo up; ip link add br0 type bridge; ip link set br0 up";
+        let script = "ip link set lo up; ip link add br0 type bridge; ip addr add 192.0.2.254/24 dev br0; \
+                      ip link set br0 up";
         Self { holder: hold(&["--net"], script, &[]) }
     }
 
-    /// Connects a machine; returns its address there. `number` is 1 to 254 and used once.
+    /// Connects a machine; returns its address there. `number` is 1 to 253 and used once.
     #[track_caller]
     pub fn plug(&self, machine: &Machine, number: u8) -> String {
         let address = format!("192.0.2.{number}");
@@ -39,6 +41,12 @@ impl Lan {
         run(inside, b"").ok();
         run(self.inside(&format!("ip link set port{number} master br0 up")), b"").ok();
         address
+    }
+
+    /// Somebody on this network who is none of the machines, at 192.0.2.254.
+    #[must_use]
+    pub fn stranger(&self) -> Place {
+        Place::of_process(self.holder.pid())
     }
 
     /// Cuts a machine's cable.

@@ -59,6 +59,12 @@ const PARTS: &[Part] = &[
         run: faults,
     },
     Part {
+        name: "rolling",
+        in_all: false,
+        help: "five rolling updates of a stack under 500 requests a second from outside, none of which may fail",
+        run: rolling,
+    },
+    Part {
         name: "simulate",
         in_all: false,
         help: "10,000 seeds of the deterministic simulation of a cluster",
@@ -151,6 +157,15 @@ fn faults() -> Result<()> {
     let plan = plan.as_deref().unwrap_or("seconds=300 managers=3 workers=4 seed=1");
     let test = ["test", "--package", "integration-cli", "--locked", "--", "cluster::faults"];
     call_with("cargo", &test, &[("SHOAL_FAULTS", plan)])
+}
+
+/// `SHOAL_ROLLING` in the environment takes the place of the usual plan.
+fn rolling() -> Result<()> {
+    build_daemon()?;
+    let plan = std::env::var("SHOAL_ROLLING");
+    let plan = plan.as_deref().unwrap_or("requests=500 updates=5");
+    let test = ["test", "--package", "integration-cli", "--locked", "--", "cluster::rolling"];
+    call_with("cargo", &test, &[("SHOAL_ROLLING", plan)])
 }
 
 /// Optimised, because it is long; `SHOAL_SIM_SEEDS` in the environment takes the place of the usual number.

@@ -15,7 +15,9 @@ mod overlay;
 mod partitions;
 mod recovery;
 mod restarts;
+mod rolling;
 mod services;
+mod spread;
 mod storm;
 
 use std::time::Duration;
@@ -57,7 +59,9 @@ pub(crate) fn cases() -> Vec<Case> {
         partitions::cases(),
         recovery::cases(),
         restarts::cases(),
+        rolling::cases(),
         services::cases(),
+        spread::cases(),
         storm::cases(),
     ]
     .concat()

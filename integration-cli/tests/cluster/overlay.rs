@@ -32,7 +32,12 @@ fn fetched(node: &OwnDaemon, container: &str, host: &str) -> Option<String> {
 
 /// The addresses to which a name leads in a container.
 fn resolved(node: &OwnDaemon, container: &str, name: &str) -> Vec<String> {
-    let outcome = node.docker(&format!("exec {container} nslookup -type=a {name}.")).stdout;
+    resolved_as(node, container, name, "a")
+}
+
+/// The addresses of one kind (`a`, `aaaa`) to which a name leads in a container.
+pub(super) fn resolved_as(node: &OwnDaemon, container: &str, name: &str, kind: &str) -> Vec<String> {
+    let outcome = node.docker(&format!("exec {container} nslookup -type={kind} {name}.")).stdout;
     // What stands before the first empty line is about the server that was asked.
     let answer = outcome.split_once("\n\n").map(|(_, answer)| answer.to_owned()).unwrap_or_default();
     let mut found: Vec<String> = answer
