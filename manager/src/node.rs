@@ -70,7 +70,8 @@ pub struct NewCluster {
     pub data_path_port: u16,
     /// Whether the first node takes tasks.
     pub availability: Availability,
-    /// The authority, if the administrator brings one.
+    /// The authority, if the administrator brings one. One without a key is outside: the cluster begins with an authority of
+    /// its own and is handed over at once, as by a later change of settings.
     pub signing: Option<SigningAuthority>,
 }
 
@@ -115,6 +116,7 @@ impl ManagerNode {
     /// The directory must hold neither certificate nor store; after a failure the caller clears it.
     pub async fn init(config: ManagerConfig, cluster: NewCluster) -> Result<Arc<Self>, ClusterError> {
         let now = Timestamp::now();
+        let outside = cluster.signing.clone().filter(|signing| signing.key.is_empty());
         let founded = found(
             Founding {
                 spec: cluster.spec,
@@ -136,6 +138,12 @@ impl ManagerNode {
             return Err(error);
         }
         manager.wait_until_ready().await?;
+        if let Some(outside) = outside
+            && let Err(error) = manager.hand_authority_over(outside).await
+        {
+            manager.stop().await;
+            return Err(error);
+        }
         Ok(manager)
     }
 
@@ -325,6 +333,13 @@ impl ManagerNode {
         tasks.spawn(keys::renew_when_expired(Arc::clone(&desk), stop.clone()));
         tasks.spawn(follow_fate(Arc::clone(&desk.group), fated, stop.clone()));
         Ok(Arc::new(Self { credentials, address, desk, client, listener, fate, stop, tasks }))
+    }
+
+    /// Begins to hand over from the authority with which the cluster began to one outside, which has its own key.
+    async fn hand_authority_over(&self, outside: SigningAuthority) -> Result<(), ClusterError> {
+        let (cluster, _) = self.inspect().await?;
+        let rotation = Rotation { signing: Some(outside), ..Rotation::default() };
+        self.update(cluster.meta.version, cluster.spec, rotation).await
     }
 
     /// Waits until this node leads and its parts are there.

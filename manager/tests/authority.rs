@@ -112,12 +112,7 @@ async fn an_authority_outside_the_cluster_signs_for_it() {
     let signing = SigningAuthority { certificate: certificate.clone(), key: String::new() };
     let refused = update(&one, |_| {}, Some(signing.clone())).await.unwrap_err();
     assert!(refused.to_string().contains("at least one valid, reachable external CA"), "{refused}");
-    let named = ExternalAuthority {
-        protocol: "cfssl".to_owned(),
-        url: outside.url(),
-        certificate: certificate.clone(),
-        options: BTreeMap::new(),
-    };
+    let named = named(&outside);
     let hand_over = |spec: &mut ClusterSpec| {
         spec.signing_certificate.clone_from(&certificate);
         spec.external_authorities = vec![named];
@@ -136,6 +131,38 @@ async fn an_authority_outside_the_cluster_signs_for_it() {
     update(&one, home, None).await.unwrap();
     settled(&one, &after).await;
     one.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_begins_with_an_authority_outside_is_handed_over_to_it_at_once() {
+    let world = World::new();
+    let outside = Cfssl::start().await;
+    let signing = SigningAuthority { certificate: outside.certificate(), key: String::new() };
+    let spec = ClusterSpec { signing_certificate: outside.certificate(), ..ClusterSpec::default() };
+    let refused = world.try_init("nobody", spec.clone(), Some(signing.clone())).await.unwrap_err();
+    assert!(refused.to_string().contains("at least one valid, reachable external CA"), "{refused}");
+    let spec = ClusterSpec { external_authorities: vec![named(&outside)], ..spec };
+    let one = world.try_init("one", spec, Some(signing)).await.unwrap();
+    let (before, interim) = one.inspect().await.unwrap();
+    assert!(before.is_rotating, "nobody has renewed yet");
+    let _one = live_manager(&one, "one");
+    let after = settled(&one, &before).await;
+    assert_eq!(after.trust_root, outside.certificate());
+    let now = tokens(&one).await;
+    assert_ne!(now.worker, interim.worker, "tokens name the authority");
+    let signed = outside.n_signed();
+    let _worker = live(world.worker("worker", &one).await, "worker");
+    assert!(outside.n_signed() > signed);
+    one.stop().await;
+}
+
+fn named(outside: &Cfssl) -> ExternalAuthority {
+    ExternalAuthority {
+        protocol: "cfssl".to_owned(),
+        url: outside.url(),
+        certificate: outside.certificate(),
+        options: BTreeMap::new(),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use manager::api::membership::SigningAuthority;
 use manager::ca::Credentials;
 use manager::node::{ManagerConfig, ManagerNode, NewCluster};
 use manager::worker_client::{Enrolment, WorkerClient, WorkerSession, enrol};
@@ -42,15 +43,25 @@ impl World {
     }
 
     pub(crate) async fn init_with(&self, name: &str, spec: ClusterSpec) -> Arc<ManagerNode> {
+        self.try_init(name, spec, None).await.unwrap()
+    }
+
+    /// A cluster that begins with what the administrator brings.
+    pub(crate) async fn try_init(
+        &self,
+        name: &str,
+        spec: ClusterSpec,
+        signing: Option<SigningAuthority>,
+    ) -> Result<Arc<ManagerNode>, ClusterError> {
         let cluster = NewCluster {
             spec,
             address_pools: vec!["10.0.0.0/8".parse().unwrap()],
             subnet_size: 24,
             data_path_port: 4789,
             availability: Availability::Active,
-            signing: None,
+            signing,
         };
-        ManagerNode::init(self.config(name), cluster).await.unwrap()
+        ManagerNode::init(self.config(name), cluster).await
     }
 
     pub(crate) async fn enrol(

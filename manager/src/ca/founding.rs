@@ -19,10 +19,6 @@ use crate::api::membership::SigningAuthority;
 use crate::error::ClusterError;
 use crate::store::{self, Object};
 
-/// What is said of a new cluster whose authority is outside.
-const OUTSIDE_LATER: &str = "a cluster begins with an authority of its own: begin it without the CA certificate, then hand \
-     over to the authority outside with \"docker swarm ca --rotate --ca-cert ... --external-ca ...\"";
-
 /// What a new cluster shall be.
 #[derive(Debug, Clone)]
 pub(crate) struct Founding {
@@ -36,7 +32,8 @@ pub(crate) struct Founding {
     pub(crate) data_path_port: u16,
     /// Whether the first node takes tasks.
     pub(crate) availability: Availability,
-    /// The authority, if the administrator brings one.
+    /// The authority, if the administrator brings one. Without its key the cluster begins with one of its own: an authority
+    /// outside would have to certify this node, which has nothing yet to show it. Whoever founds the cluster hands over later.
     pub(crate) signing: Option<SigningAuthority>,
 }
 
@@ -53,13 +50,11 @@ pub(crate) struct Founded {
 
 /// Makes a new cluster.
 pub(crate) fn found(founding: Founding, now: Timestamp) -> Result<Founded, ClusterError> {
-    let (certificate, key) = match founding.signing {
-        Some(given) if !given.key.is_empty() => {
+    let (certificate, key) = match founding.signing.filter(|given| !given.key.is_empty()) {
+        Some(given) => {
             let SigningAuthority { certificate, key } = succession::check(&given, now)?;
             (certificate, key)
         }
-        // It would have to certify this node, which has nothing yet to show it.
-        Some(_) => return Err(ClusterError::NotImplemented(OUTSIDE_LATER)),
         None => Authority::generate()?,
     };
     let authority = Authority::from_pem(&certificate, &key)?;
