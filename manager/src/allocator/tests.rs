@@ -261,9 +261,8 @@ fn services_and_tasks_have_an_address_of_each_family_and_go_on_in_the_next_subne
     }
     objects.push(web.into());
     let view = allocate(objects);
-    let shown =
-        |addresses: &[ipnet::IpNet]| -> Vec<String> { addresses.iter().map(ToString::to_string).collect() };
-    let vips: Vec<ipnet::IpNet> = view
+    let shown = |addresses: &[IpNet]| -> Vec<String> { addresses.iter().map(ToString::to_string).collect() };
+    let vips: Vec<IpNet> = view
         .service(ServiceId::from_u128(1))
         .unwrap()
         .endpoint
