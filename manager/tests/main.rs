@@ -6,6 +6,7 @@
 mod authority;
 mod backup;
 mod cfssl;
+mod convergence;
 mod life;
 mod scale;
 mod services;

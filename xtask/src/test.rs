@@ -65,6 +65,12 @@ const PARTS: &[Part] = &[
         run: rolling,
     },
     Part {
+        name: "convergence",
+        in_all: false,
+        help: "how soon 100 nodes, simulated, know that a task has moved; 250 moves",
+        run: convergence,
+    },
+    Part {
         name: "simulate",
         in_all: false,
         help: "10,000 seeds of the deterministic simulation of a cluster",
@@ -166,6 +172,15 @@ fn rolling() -> Result<()> {
     let plan = plan.as_deref().unwrap_or("requests=500 updates=5");
     let test = ["test", "--package", "integration-cli", "--locked", "--", "cluster::rolling"];
     call_with("cargo", &test, &[("SHOAL_ROLLING", plan)])
+}
+
+/// `SHOAL_CONVERGENCE` in the environment takes the place of the usual plan.
+fn convergence() -> Result<()> {
+    let plan = std::env::var("SHOAL_CONVERGENCE");
+    let plan = plan.as_deref().unwrap_or("nodes=100 moves=250");
+    let test = ["test", "--release", "--package", "manager", "--test", "main", "--locked", "--"];
+    let which = ["convergence::", "--nocapture"];
+    call_with("cargo", &[test.as_slice(), &which].concat(), &[("SHOAL_CONVERGENCE", plan)])
 }
 
 /// Optimised, because it is long; `SHOAL_SIM_SEEDS` in the environment takes the place of the usual number.
