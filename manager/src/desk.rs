@@ -109,7 +109,7 @@ impl Desk {
             paths::REPORT => Reply::json(&dispatcher.report(node, call.json().await?).await?),
             paths::ACKNOWLEDGE => Reply::json(&dispatcher.acknowledge(node, &call.json().await?)?),
             paths::LOGS => Reply::json(&dispatcher.publish_logs(node, call.json().await?).await?),
-            paths::NETWORK => Reply::json(&dispatcher.look_up(node, &call.json::<String>().await?)?),
+            paths::NETWORK => Reply::json(&dispatcher.look_up(node, &call.json::<String>().await?).await?),
             paths::ATTACH => Reply::json(&dispatcher.attach(node, call.json().await?).await?),
             paths::DETACH => Reply::json(&dispatcher.detach(node, call.json().await?).await?),
             _ => Reply::json(&dispatcher.goodbye(node).await?),

@@ -69,6 +69,9 @@ fn resources(asked: ResourceRequirements) -> Result<ServiceResources, ApiError> 
     if asked.swap_bytes.is_some_and(|bytes| bytes < -1) {
         return Err(ApiError::invalid("invalid SwapBytes: must be -1 or more"));
     }
+    if asked.swap_bytes.is_some() && limits.memory_bytes == 0 {
+        return Err(ApiError::invalid("memory swap provided, but no memory-limit was set"));
+    }
     if asked.memory_swappiness.is_some_and(|readiness| !(-1..=100).contains(&readiness)) {
         return Err(ApiError::invalid("invalid MemorySwappiness: must be between -1 and 100"));
     }
@@ -280,6 +283,11 @@ mod tests {
                 with("RestartPolicy", json!({"Delay": -1})),
                 400,
                 rpc("TaskSpec: restart-delay cannot be negative"),
+            ),
+            (
+                with("Resources", json!({"SwapBytes": 1 << 30, "Limits": {"NanoCPUs": 1}})),
+                400,
+                "memory swap provided, but no memory-limit was set".to_owned(),
             ),
             (
                 with("Resources", json!({"MemorySwappiness": 101})),

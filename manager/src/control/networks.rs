@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use shoal_types::cluster::Meta;
 use shoal_types::cluster::network::ClusterNetwork;
 use shoal_types::cluster::overlay::OVERLAY_DRIVER;
+use shoal_types::cluster::task::Task;
+use shoal_types::cluster::task_state::TaskState;
 use shoal_types::network::{NetworkScope, NetworkSpec};
 use shoal_types::{ErrorKind, NetworkId};
 
@@ -68,6 +70,12 @@ impl Networks for Control {
         }
         spec.scope = NetworkScope::Swarm;
         check_subnets(&spec)?;
+        if spec.ipv4 == Some(false) {
+            return Err(refuse(
+                ErrorKind::InvalidArgument,
+                "IPv4 cannot be disabled in a Swarm scoped network",
+            ));
+        }
         if spec.ingress {
             if spec.attachable {
                 return Err(refuse(ErrorKind::InvalidArgument, "ingress network cannot be attachable"));
@@ -187,8 +195,11 @@ fn may_remove(view: &Snapshot, network: &ClusterNetwork) -> Result<(), ClusterEr
         return Err(Code::FailedPrecondition
             .refuse(format_args!("network {} is in use by service {}", network.id, service.id)));
     }
+    // A task that is on its way out holds nothing up: its node keeps the network until the last container has left it.
+    let stays = |task: &Task| task.desired <= TaskState::Running && task.status.state <= TaskState::Running;
     let task = view.addresses_of(&network.id).find_map(|(_, key)| match key {
-        Key::Task(id) | Key::Attachment(id) => Some(*id),
+        Key::Task(id) if view.task(*id).is_none_or(|task| stays(task)) => Some(*id),
+        Key::Attachment(id) => Some(*id),
         _ => None,
     });
     match task {

@@ -422,6 +422,11 @@ async fn networks_are_refused_in_swarms_words() {
             INVALID,
             "ingress network cannot be attachable",
         ),
+        (
+            NetworkSpec { ipv4: Some(false), ..new("x") },
+            INVALID,
+            "IPv4 cannot be disabled in a Swarm scoped network",
+        ),
     ];
     for (spec, kind, text) in cases {
         assert_eq!(refusal(Networks::create(&control, spec).await), (kind, text.to_owned()));

@@ -19,11 +19,14 @@ use tokio::sync::mpsc;
 
 use super::{BEATS, Dispatcher, REGISTRATION_WINDOW, REGISTRATIONS, Session};
 use crate::error::ClusterError;
-use crate::overlay::attachments::{attach, detach, look_up};
+use crate::overlay::attachments::{attach, awaits_allocation, detach, look_up};
 use crate::store::{Change, Draft};
 
 /// How often a container is given another address before it is told that there is none.
 const ATTACH_ATTEMPTS: u32 = 8;
+
+/// How long a container waits for the subnets of a network that has just been made.
+const ALLOCATION_WINDOW: Duration = Duration::from_secs(5);
 
 /// A sign of life.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -150,7 +153,8 @@ impl Dispatcher {
     }
 
     /// Looks up a network that plain containers may join, for a node.
-    pub(crate) fn look_up(&self, node: NodeId, network: &str) -> Result<OverlayNetwork, ClusterError> {
+    pub(crate) async fn look_up(&self, node: NodeId, network: &str) -> Result<OverlayNetwork, ClusterError> {
+        self.wait_for_allocation(network).await;
         look_up(&self.store.snapshot(), node, network).map(|(_, overlay)| overlay)
     }
 
@@ -160,6 +164,7 @@ impl Dispatcher {
         node: NodeId,
         request: AttachRequest,
     ) -> Result<AttachReply, ClusterError> {
+        self.wait_for_allocation(&request.network).await;
         let mut attempts = 0;
         loop {
             attempts += 1;
@@ -177,6 +182,18 @@ impl Dispatcher {
                 // Somebody else was given the address, or has changed the same attachment, meanwhile.
                 Err(ClusterError::Conflict(_)) if attempts < ATTACH_ATTEMPTS => {}
                 Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits until a network that has just been made has its subnets, for a while.
+    async fn wait_for_allocation(&self, network: &str) {
+        let mut changed = self.store.changed();
+        let mut patience = self.clock.sleep(ALLOCATION_WINDOW);
+        while awaits_allocation(&self.store.snapshot(), network) {
+            tokio::select! {
+                () = &mut patience => return,
+                result = changed.changed() => if result.is_err() { return },
             }
         }
     }

@@ -84,6 +84,11 @@ pub(crate) fn look_up(
     Ok((network, overlay))
 }
 
+/// Whether a network will be given its subnets shortly.
+pub(crate) fn awaits_allocation(view: &Snapshot, text: &str) -> bool {
+    find(view, text).is_ok_and(|network| network.allocation.is_none() && network.error.is_empty())
+}
+
 /// Ends attachments of a node; those of others, and those that are gone, are passed over.
 pub(crate) fn detach(draft: &mut Draft, node: NodeId, attachments: &[TaskId]) -> Result<(), ClusterError> {
     for id in attachments {
