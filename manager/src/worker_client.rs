@@ -7,14 +7,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rand::seq::SliceRandom as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shoal_types::ErrorKind;
-use shoal_types::cluster::node::{Availability, TlsInfo};
+use shoal_types::cluster::node::{Availability, NodeRole, TlsInfo};
 use shoal_types::cluster::overlay::OverlayNetwork;
 use shoal_types::protocol::{
     AttachReply, AttachRequest, DetachRequest, HeartbeatReply, LogReport, ManagerPeer, SessionEvent,
@@ -154,6 +154,8 @@ struct Way {
     credentials: Arc<Credentials>,
     client: RpcClient,
     managers: Mutex<Vec<SocketAddr>>,
+    /// Where the node's own manager is reached from the node itself, when it has one.
+    own: OnceLock<SocketAddr>,
 }
 
 impl Drop for WorkerClient {
@@ -167,9 +169,16 @@ impl WorkerClient {
     /// them here after a restart. Must be called within a runtime.
     pub fn new(credentials: Arc<Credentials>, managers: Vec<SocketAddr>) -> Self {
         let client = RpcClient::new(CallAs::Node(Arc::clone(&credentials)));
-        let way = Arc::new(Way { credentials, client, managers: Mutex::new(managers) });
+        let way = Arc::new(Way { credentials, client, managers: Mutex::new(managers), own: OnceLock::new() });
         let renewing = tokio::spawn(keep_renewed(Arc::clone(&way))).abort_handle();
         Self { way, renewing }
+    }
+
+    /// Says where the node's own manager is reached from the node itself. What it advertises need not be: others may come by an
+    /// address that a router translates. For as long as the node is a manager it asks itself first.
+    pub fn asks_itself_at(&self, own: SocketAddr) {
+        // It listens where it listened when the daemon started.
+        let _ = self.way.own.set(own);
     }
 
     /// Opens a session with the leader, following hints from managers that do not lead. Tries every known manager once; the
@@ -277,7 +286,8 @@ impl Way {
     fn shuffled_managers(&self) -> Vec<SocketAddr> {
         let mut managers = self.managers.lock().unwrap_or_else(PoisonError::into_inner).clone();
         managers.shuffle(&mut rand::rng());
-        managers
+        let own = self.own.get().filter(|_| self.credentials.role() == NodeRole::Manager);
+        own.into_iter().copied().chain(managers).collect()
     }
 }
 

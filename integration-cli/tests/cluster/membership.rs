@@ -5,7 +5,11 @@ use integration_cli::{Test, cases};
 
 use super::{Cluster, options};
 
-cases![nodes_begin_join_and_leave, a_node_is_promoted_and_demoted];
+cases![
+    nodes_begin_join_and_leave,
+    a_node_is_promoted_and_demoted,
+    a_manager_need_not_reach_the_address_that_it_advertises,
+];
 
 const NOT_A_MEMBER: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect \
      this node to swarm and try again.";
@@ -65,5 +69,19 @@ fn a_node_is_promoted_and_demoted(t: &Test) {
         two.docker("node ls").stderr.contains("Worker nodes can't be used").then_some(())
     });
     cluster.await_ready(2);
+    cluster.dissolve();
+}
+
+fn a_manager_need_not_reach_the_address_that_it_advertises(t: &Test) {
+    let cluster = Cluster::of(t, 1);
+    // Nobody listens on that port: others may come by a router that translates it.
+    cluster.node(1).docker("swarm init --listen-addr 0.0.0.0:2377 --advertise-addr 192.0.2.1:2999").ok();
+    cluster.await_ready(1);
+    // An overlay that is to be joined by a container at once waits for its addresses.
+    let one = cluster.node(1);
+    one.docker("network create -d overlay --attachable both").ok();
+    one.run("--network both busybox true").ok();
+    // The container's attachment ends a moment after it.
+    eventually("the network can be removed", || (one.docker("network rm both").code == 0).then_some(()));
     cluster.dissolve();
 }

@@ -2,7 +2,7 @@
 //!
 //! Start reading at [`Member`]. What is started and stopped when is decided by its owner.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use manager::ClusterError;
@@ -53,6 +53,7 @@ impl Member {
             managers.insert(0, record.advertise);
         }
         let client = Arc::new(WorkerClient::new(Arc::clone(&credentials), managers));
+        client.asks_itself_at(from_itself(record.listen));
         let parts = WorkerParts {
             node: node.clone(),
             store: store.clone(),
@@ -129,6 +130,16 @@ impl Member {
         let known = self.client.managers();
         if known.is_empty() { self.record.managers.clone() } else { known }
     }
+}
+
+/// How a node reaches what listens there: on all addresses means on the loopback's too.
+fn from_itself(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
 }
 
 /// Where a node's manager lives.
