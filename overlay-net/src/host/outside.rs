@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::PoisonError;
 
+use ipnet::IpNet;
 use shoal_types::SandboxId;
 
 use super::{Management, Shared};
@@ -19,7 +20,7 @@ use crate::netd::protocol::{Change, HoldRequest, Outcome, PortKey, Record, Resol
 use crate::portmap::changes::PortChanges;
 use crate::portmap::{Planned, Registry, Target, Targets, parse_ephemeral_range};
 use crate::sandbox::Plan;
-use crate::spec::{DriverSpec, Endpoint, HostPorts, PublishedPort, Sandbox, SandboxSpec};
+use crate::spec::{DriverSpec, Endpoint, GatewayMode, HostPorts, PublishedPort, Sandbox, SandboxSpec};
 use crate::sysctl;
 
 /// Publishes ports, writes rules and announces names; answers the ports.
@@ -110,8 +111,23 @@ fn targets(spec: &SandboxSpec, plan: &Plan<'_>) -> Targets {
     Targets {
         v4: target(Family::V4),
         v6: target(Family::V6),
+        also_routed: Family::ALL.into_iter().flat_map(|family| routed_besides(spec, plan, family)).collect(),
         default_binding: default_binding.unwrap_or_default(),
     }
+}
+
+/// A container's addresses in routed networks that do not have the default route.
+fn routed_besides(spec: &SandboxSpec, plan: &Plan<'_>, family: Family) -> Vec<Target> {
+    let gateway = plan.gateway_endpoint(family).map(|(index, _)| index);
+    let others = spec.endpoints.iter().zip(&plan.endpoints).enumerate();
+    let others = others.filter(|(index, _)| Some(*index) != gateway);
+    others
+        .filter_map(|(_, (wanted, endpoint))| {
+            let mode = published_mode(&wanted.network, family)?;
+            let address = endpoint.addresses.iter().map(IpNet::addr).find(|a| Family::of(*a) == family)?;
+            (mode == GatewayMode::Routed).then_some(Target { endpoint: endpoint.id, address, mode })
+        })
+        .collect()
 }
 
 /// One message to netd: ports that go, ports that are wanted, the resolver, the names.

@@ -30,6 +30,8 @@ pub(crate) struct Target {
 pub(crate) struct Targets {
     pub(crate) v4: Option<Target>,
     pub(crate) v6: Option<Target>,
+    /// Addresses in routed networks that do not have the default route: ports are open there too.
+    pub(crate) also_routed: Vec<Target>,
     /// Addresses for requests that name none.
     pub(crate) default_binding: Vec<IpAddr>,
 }
@@ -60,6 +62,9 @@ pub(crate) fn plan(request: PublishSpec, targets: &Targets, proxy: Management) -
         None => targets.default_binding.clone(),
     };
     let mut planned = Planned { request, bindings: Vec::new(), routed: Vec::new() };
+    let is_asked = |family| addresses.iter().any(|address| Family::of(*address) == family);
+    let besides = targets.also_routed.iter().filter(|target| is_asked(Family::of(target.address)));
+    planned.routed.extend(besides.map(|target| open(request, target)));
     for address in addresses {
         let own = match Family::of(address) {
             Family::V4 => targets.v4,
@@ -72,18 +77,23 @@ pub(crate) fn plan(request: PublishSpec, targets: &Targets, proxy: Management) -
                 planned.bindings.push(Binding { address, target });
             }
             GatewayMode::Routed if Family::of(address) == Family::of(target.address) => {
-                planned.routed.push(PublishedPort {
-                    container_port: request.container_port,
-                    protocol: request.protocol,
-                    host: None,
-                    target: SocketAddr::new(target.address, request.container_port),
-                    endpoint: target.endpoint,
-                });
+                planned.routed.push(open(request, &target));
             }
             GatewayMode::Routed | GatewayMode::Isolated => {}
         }
     }
     planned
+}
+
+/// A port that is open at the container's own address.
+fn open(request: PublishSpec, target: &Target) -> PublishedPort {
+    PublishedPort {
+        container_port: request.container_port,
+        protocol: request.protocol,
+        host: None,
+        target: SocketAddr::new(target.address, request.container_port),
+        endpoint: target.endpoint,
+    }
 }
 
 /// Which ports of the node our containers have.

@@ -20,11 +20,7 @@ fn a_request_without_address_concerns_both_families() {
     let v4 = Some(target("10.0.0.2", GatewayMode::Nat));
     let v6 = Some(target("fd00::2", GatewayMode::Nat));
     let ask = |v4, v6, proxy| {
-        bindings(&plan(
-            request(None, HostPorts::Ephemeral),
-            &Targets { v4, v6, default_binding: vec![] },
-            proxy,
-        ))
+        bindings(&plan(request(None, HostPorts::Ephemeral), &Targets { v4, v6, ..Targets::default() }, proxy))
     };
     assert_eq!(ask(v4, v6, Management::Managed), ["0.0.0.0 -> 10.0.0.2", ":: -> fd00::2"]);
     assert_eq!(ask(v4, None, Management::Managed), ["0.0.0.0 -> 10.0.0.2", ":: -> 10.0.0.2"]);
@@ -37,8 +33,8 @@ fn a_request_without_address_concerns_both_families() {
 fn the_networks_default_binding_replaces_the_wildcards() {
     let targets = Targets {
         v4: Some(target("10.0.0.2", GatewayMode::Nat)),
-        v6: None,
         default_binding: vec!["127.0.0.1".parse().unwrap()],
+        ..Targets::default()
     };
     let planned = plan(request(None, HostPorts::Ephemeral), &targets, Management::Managed);
     assert_eq!(bindings(&planned), ["127.0.0.1 -> 10.0.0.2"]);
@@ -51,7 +47,7 @@ fn routed_networks_open_the_containers_own_port() {
     let targets = Targets {
         v4: Some(target("10.0.0.2", GatewayMode::Nat)),
         v6: Some(target("fd00::2", GatewayMode::Routed)),
-        default_binding: vec![],
+        ..Targets::default()
     };
     let planned = plan(request(None, HostPorts::Range(8080, 8080)), &targets, Management::Managed);
     assert_eq!(bindings(&planned), ["0.0.0.0 -> 10.0.0.2"]);
@@ -59,6 +55,25 @@ fn routed_networks_open_the_containers_own_port() {
     assert_eq!(
         (planned.routed[0].host, planned.routed[0].target.to_string()),
         (None, "[fd00::2]:80".to_owned())
+    );
+}
+
+#[test]
+fn routed_networks_beside_the_one_with_the_default_route_open_it_too() {
+    let targets = Targets {
+        v4: Some(target("10.0.0.2", GatewayMode::Nat)),
+        also_routed: vec![target("10.1.0.2", GatewayMode::Routed), target("fd01::2", GatewayMode::Routed)],
+        ..Targets::default()
+    };
+    let ask = |host_ip| {
+        let planned = plan(request(host_ip, HostPorts::Range(8080, 8080)), &targets, Management::LeftAlone);
+        let routed = planned.routed.iter().map(|port| port.target.to_string()).collect::<Vec<_>>();
+        (bindings(&planned), routed)
+    };
+    assert_eq!(ask(None).1, ["10.1.0.2:80", "[fd01::2]:80"]);
+    assert_eq!(
+        ask(Some("0.0.0.0")),
+        (vec!["0.0.0.0 -> 10.0.0.2".to_owned()], vec!["10.1.0.2:80".to_owned()])
     );
 }
 
