@@ -90,6 +90,10 @@ fn apply(spec: &mut SecuritySpec, option: &str) -> Result<(), ApiError> {
             spec.no_new_privileges = Some(true);
             return Ok(());
         }
+        "writable-cgroups" => {
+            spec.writable_cgroups = Some(true);
+            return Ok(());
+        }
         "disable" => {
             spec.selinux_labels.push("disable".to_owned());
             return Ok(());
@@ -142,7 +146,7 @@ mod tests {
             "label=disable",
             "apparmor=unconfined",
             "seccomp={\"defaultAction\":\"SCMP_ACT_ALLOW\"}",
-            "writable-cgroups=true",
+            "writable-cgroups",
         ]))
         .unwrap();
         assert_eq!(found.no_new_privileges, Some(true));
