@@ -89,6 +89,21 @@ impl Terminal {
         set_size(&self.keyboard, rows, columns);
     }
 
+    /// Changes the size of the window until the screen shows `text`: a client that has just begun may not listen yet.
+    #[track_caller]
+    pub fn resize_until(&mut self, rows: u16, columns: u16, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.seen.contains(text) && Instant::now() < deadline {
+            // No signal is sent for a size that is no other.
+            self.resize(rows, columns - 1);
+            self.resize(rows, columns);
+            if let Ok(bytes) = self.screen.recv_timeout(Duration::from_secs(1)) {
+                self.seen.push_str(&String::from_utf8_lossy(&bytes));
+            }
+        }
+        self.wait_for(text);
+    }
+
     /// Waits for the program's end and returns its exit code.
     #[track_caller]
     pub fn finish(mut self) -> i32 {

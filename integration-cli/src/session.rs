@@ -133,6 +133,17 @@ impl Session {
 
     // ---- the command line client
 
+    /// Skips the test if the docker client is older than `major`, the first that has what the test uses.
+    #[track_caller]
+    pub fn newer_client(&self, major: u32, why: &str) {
+        let shown = self.docker("--version").ok();
+        let version = shown.strip_prefix("Docker version ").and_then(|rest| rest.split('.').next());
+        let version: u32 = version.and_then(|text| text.parse().ok()).expect("the version of the client");
+        if version < major {
+            skip(&format!("needs a docker client from {major}: {why}"));
+        }
+    }
+
     /// Runs `docker LINE`, the line split into words as a shell would.
     #[track_caller]
     pub fn docker(&self, line: &str) -> Outcome {

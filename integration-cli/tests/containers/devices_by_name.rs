@@ -33,6 +33,7 @@ fn with_devices(t: &Test) -> OwnDaemon {
 }
 
 fn a_device_by_name_brings_its_variables_mounts_and_nodes(t: &Test) {
+    t.newer_client(25, "--device takes names");
     let d = with_devices(t);
     let script = "echo $SHARED $GPU; ls /vendor; stat -c %t:%T /dev/gpu0; echo x > /dev/gpu0 && echo written";
     let shown = d.run(&format!("--device vendor.test/gpu=0 busybox sh -c '{script}'")).ok();
@@ -53,12 +54,14 @@ fn gpus_are_devices_of_the_class_gpu(t: &Test) {
 }
 
 fn a_device_that_nobody_describes_is_refused(t: &Test) {
+    t.newer_client(25, "--device takes names");
     let d = with_devices(t);
     let refused = d.run("--device vendor.test/gpu=9 busybox true");
     refused.fails_saying(125, "CDI device injection failed: unresolvable CDI devices vendor.test/gpu=9");
 }
 
 fn the_specifications_are_told_and_can_be_switched_off(t: &Test) {
+    t.newer_client(25, "--device takes names");
     let d = with_devices(t);
     let info = d.get("/v1.50/info").json();
     assert_eq!(info["CDISpecDirs"], json!(["/etc/docker/cdi"]));

@@ -42,9 +42,8 @@ fn the_window_size_reaches_the_container(t: &Test) {
     // The client sends the size after the start, so the shell may be a moment ahead of it.
     shell.type_keys("until [ \"$(stty size)\" = '30 100' ]; do :; done; echo first $(stty size)\n");
     shell.wait_for("first 30 100");
-    shell.resize(40, 120);
     shell.type_keys("until [ \"$(stty size)\" = '40 120' ]; do :; done; echo second $(stty size)\n");
-    shell.wait_for("second 40 120");
+    shell.resize_until(40, 120, "second 40 120");
     shell.type_keys("exit\n");
     assert_eq!(shell.finish(), 0);
 }

@@ -82,6 +82,7 @@ fn several_listeners_serve_at_once(t: &Test) {
 }
 
 fn tls_without_verification_serves_any_client(t: &Test) {
+    t.newer_client(23, "older ones panic on --tlscert=");
     let files = certificates(t);
     let d = t.bare_daemon(&DaemonOptions::flags(&format!(
         "-H tcp://127.0.0.1:2376 --tls --tlsverify=false {}",

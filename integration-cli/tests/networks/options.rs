@@ -50,7 +50,7 @@ fn a_taken_address_is_refused(t: &Test) {
 
 fn a_fixed_address_needs_a_network_of_ones_own(t: &Test) {
     let text = "user specified IP address is supported";
-    let outcome = t.run("--ip 172.17.0.99 busybox true");
+    let outcome = t.run("--network bridge --ip 172.17.0.99 busybox true");
     assert!(outcome.code == 125 && outcome.stderr.replace('-', " ").contains(text), "{outcome:?}");
     // On a network whose subnet the daemon chose newer daemons allow it, the reference does not.
     if !t.api_at_least(1, 42) {
@@ -110,7 +110,7 @@ fn network_options_set_mtu_and_interface_names(t: &Test) {
 }
 
 fn network_aliases_need_a_network_of_ones_own(t: &Test) {
-    let outcome = t.run("--network-alias web busybox true");
+    let outcome = t.run("--network bridge --network-alias web busybox true");
     assert_eq!(outcome.code, 125);
     assert!(outcome.stderr.to_lowercase().contains("network-scoped alias"), "{outcome:?}");
 }

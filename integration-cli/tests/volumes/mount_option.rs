@@ -102,6 +102,7 @@ fn mounts_are_echoed_and_shown(t: &Test) {
 
 fn a_subpath_of_a_volume_may_be_mounted(t: &Test) {
     t.newer_than_reference(1, 45, "VolumeOptions.Subpath");
+    t.newer_client(26, "--mount volume-subpath");
     let volume = t.name("vol");
     t.run(&format!("-v {volume}:/data busybox sh -c 'mkdir -p /data/a/b; echo deep > /data/a/b/file'")).ok();
     let shown = t.run(&format!("--mount src={volume},dst=/x,volume-subpath=a/b busybox cat /x/file")).ok();
@@ -114,12 +115,14 @@ fn a_subpath_of_a_volume_may_be_mounted(t: &Test) {
 
 fn an_image_may_be_mounted(t: &Test) {
     t.newer_than_reference(1, 48, "mounts of type image");
+    t.newer_client(28, "--mount type=image");
     let shown = t.run("--mount type=image,src=busybox,dst=/image busybox sh -c 'cat /image/etc/group | wc -l; touch /image/x'");
     assert!(shown.stdout.starts_with('6') && shown.stderr.contains("Read-only"), "{shown:?}");
 }
 
 fn a_part_of_an_image_may_be_mounted(t: &Test) {
     t.newer_than_reference(1, 48, "mounts of type image");
+    t.newer_client(28, "--mount type=image");
     let mount = |part: &str| format!("--mount type=image,src=busybox,dst=/part,image-subpath={part}");
     assert_eq!(t.run(&format!("{} busybox sh -c 'ls /part | grep -c group'", mount("etc"))).ok(), "1");
     assert_eq!(
@@ -135,6 +138,7 @@ fn a_part_of_an_image_may_be_mounted(t: &Test) {
 
 fn a_mounted_image_is_held_and_outlives_its_removal(t: &Test) {
     t.newer_than_reference(1, 48, "mounts of type image");
+    t.newer_client(28, "--mount type=image");
     let image = t.name("mounted");
     t.docker_with_input(&format!("import - {image}:1"), &archive_of("kept", b"kept\n")).ok();
     let container = t.start(&format!(
