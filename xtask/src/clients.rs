@@ -20,6 +20,10 @@ pub(crate) fn suites() -> Result<()> {
         eprintln!("SKIPPED: the clients' libraries cannot be installed: {error:#}");
         return Ok(());
     }
+    let tar = state.join("databases.tar").display().to_string();
+    if let Err(error) = call(&clients.join("databases/make.sh").display().to_string(), &[&tar]) {
+        eprintln!("SKIPPED: images of databases cannot be made: {error:#}");
+    }
     let docker = setup::docker_client()?;
     let text = |path: &Path| path.display().to_string();
     in_namespaces(&[

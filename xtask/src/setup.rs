@@ -56,7 +56,13 @@ pub(crate) fn for_tests() -> Result<()> {
 
 /// Installs what the clients' suites are written in.
 pub(crate) fn for_clients() -> Result<()> {
-    install(&[("python3", "python3-venv"), ("node", "nodejs"), ("npm", "npm"), ("unshare", "util-linux")])
+    install(&[
+        ("python3", "python3-venv"),
+        ("node", "nodejs"),
+        ("npm", "npm"),
+        ("unshare", "util-linux"),
+        ("debootstrap", "debootstrap"),
+    ])
 }
 
 /// Installs what makes requests from a description of an API.
