@@ -25,7 +25,7 @@ use crate::netlink::{Protocol, Socket};
 use crate::spec::PublishedPort;
 
 /// Raised whenever the rules change, so that a newer daemon replaces an older one's table.
-const RULES_VERSION: u32 = 1;
+const RULES_VERSION: u32 = 2;
 
 /// Writes our tables and remembers what should be in them.
 #[derive(Debug)]

@@ -88,12 +88,12 @@ pub(crate) fn chains(family: Family, forward: Policy) -> Vec<ChainDef> {
         ChainDef {
             chain: Chain::Prerouting,
             hook: hook("nat", HOOK_PREROUTING, PRIORITY_DSTNAT, Policy::Accept),
-            rules: vec![to_this_node(Vec::new())],
+            rules: vec![to_this_node(not_link_local_v6(family))],
         },
         ChainDef {
             chain: Chain::Output,
             hook: hook("nat", HOOK_OUTPUT, PRIORITY_DSTNAT, Policy::Accept),
-            rules: vec![to_this_node(not_loopback_v6(family))],
+            rules: vec![to_this_node([not_loopback_v6(family), not_link_local_v6(family)].concat())],
         },
         ChainDef {
             chain: Chain::Forward,
@@ -320,6 +320,18 @@ fn not_loopback_v6(family: Family) -> Vec<Expr> {
             let loopback = address(IpAddr::V6(std::net::Ipv6Addr::LOCALHOST));
             vec![Expr::Load(Field::DestinationAddress, 0), Expr::Compare(0, Comparison::NotEqual, loopback)]
         }
+    }
+}
+
+/// An address of one link means nothing on another, so the answer to a translated connection would not come back; netd answers.
+fn not_link_local_v6(family: Family) -> Vec<Expr> {
+    match family {
+        Family::V4 => Vec::new(),
+        Family::V6 => vec![
+            Expr::Load(Field::DestinationAddress, 0),
+            Expr::Mask(0, u32::from_ne_bytes([0xff, 0xc0, 0, 0])),
+            Expr::Compare(0, Comparison::NotEqual, vec![0xfe, 0x80, 0, 0]),
+        ],
     }
 }
 

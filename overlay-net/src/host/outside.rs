@@ -87,7 +87,7 @@ pub(super) fn records(spec: &SandboxSpec, endpoints: &[Endpoint]) -> Vec<Record>
             network: endpoint.network.clone(),
             network_name: wanted.network.name.clone(),
             names: wanted.names.clone(),
-            addresses: endpoint.addresses.iter().map(ipnet::IpNet::addr).collect(),
+            addresses: endpoint.addresses.iter().map(IpNet::addr).collect(),
         })
         .collect()
 }
