@@ -195,8 +195,13 @@ fn may_remove(view: &Snapshot, network: &ClusterNetwork) -> Result<(), ClusterEr
         return Err(Code::FailedPrecondition
             .refuse(format_args!("network {} is in use by service {}", network.id, service.id)));
     }
-    // A task that is on its way out holds nothing up: its node keeps the network until the last container has left it.
-    let stays = |task: &Task| task.desired <= TaskState::Running && task.status.state <= TaskState::Running;
+    // A task that is on its way out, or whose service is gone, holds nothing up: its node keeps the network until the last
+    // container has left it.
+    let stays = |task: &Task| {
+        view.service(task.service).is_some()
+            && task.desired <= TaskState::Running
+            && task.status.state <= TaskState::Running
+    };
     let task = view.addresses_of(&network.id).find_map(|(_, key)| match key {
         Key::Task(id) if view.task(*id).is_none_or(|task| stays(task)) => Some(*id),
         Key::Attachment(id) => Some(*id),
