@@ -69,13 +69,13 @@ impl Networks for Control {
             spec.driver = "overlay".to_owned();
         }
         spec.scope = NetworkScope::Swarm;
-        check_subnets(&spec)?;
         if spec.ipv4 == Some(false) {
             return Err(refuse(
                 ErrorKind::InvalidArgument,
                 "IPv4 cannot be disabled in a Swarm scoped network",
             ));
         }
+        check_subnets(&spec)?;
         if spec.ingress {
             if spec.attachable {
                 return Err(refuse(ErrorKind::InvalidArgument, "ingress network cannot be attachable"));
@@ -138,9 +138,6 @@ fn check_subnets(spec: &NetworkSpec) -> Result<(), ClusterError> {
     let invalid = |message: String| Err(refuse(ErrorKind::InvalidArgument, message));
     if spec.driver != OVERLAY_DRIVER {
         return Ok(());
-    }
-    if spec.ipv4 == Some(false) {
-        return invalid("IPv4 cannot be disabled in a network that spans nodes".to_owned());
     }
     let mut wrong = Vec::new();
     for pool in &spec.ipam.pools {
