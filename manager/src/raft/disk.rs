@@ -14,8 +14,8 @@
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use redb::{
     Database, Durability, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction,
@@ -96,6 +96,8 @@ struct Job {
     done: Done,
 }
 
+type BusySince = Arc<Mutex<Option<Instant>>>;
+
 /// The open database, until it is closed.
 type Slot = Arc<RwLock<Option<Arc<Database>>>>;
 
@@ -105,6 +107,8 @@ pub(crate) struct Disk {
     database: Slot,
     sealer: Arc<Keyring>,
     jobs: SyncSender<Job>,
+    /// Since when the writer is at the present write; nothing between two.
+    busy_since: BusySince,
     /// Held by whoever closes the file, so that another who asks for it comes back only when it is closed too.
     closing: Arc<tokio::sync::Mutex<()>>,
 }
@@ -139,12 +143,23 @@ impl Disk {
         let (database, sealer) =
             (Slot::new(RwLock::new(Some(Arc::new(database)))), Arc::new(Keyring::new(keys)));
         let (jobs, queue) = sync_channel(MAX_WAITING);
-        let writer = Writer { database: Arc::clone(&database), sealer: Arc::clone(&sealer) };
+        let busy_since = BusySince::default();
+        let writer = Writer {
+            database: Arc::clone(&database),
+            sealer: Arc::clone(&sealer),
+            busy_since: Arc::clone(&busy_since),
+        };
         std::thread::Builder::new()
             .name("manager-store".to_owned())
             .spawn(move || writer.run(&queue))
             .map_err(DiskError::new)?;
-        Ok(Self { database, sealer, jobs, closing: Arc::default() })
+        Ok(Self { database, sealer, jobs, busy_since, closing: Arc::default() })
+    }
+
+    /// For how long the disk has not answered the write that it was given.
+    pub(crate) fn stalled(&self) -> Duration {
+        let since = *self.busy_since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Writes what waits, flushes everything and closes the file, whatever clones there are. Repeatable.
@@ -277,6 +292,7 @@ fn open_database(slot: &Slot) -> Result<Arc<Database>, DiskError> {
 struct Writer {
     database: Slot,
     sealer: Arc<Keyring>,
+    busy_since: BusySince,
 }
 
 impl Writer {
@@ -286,7 +302,9 @@ impl Writer {
             let jobs: Vec<Job> = std::iter::once(first).chain(queue.try_iter().take(MAX_WAITING)).collect();
             let opened = open_database(&self.database);
             let is_closed = opened.is_err();
+            self.note_busy(Some(Instant::now()));
             let result = opened.and_then(|database| self.write(&database, &jobs));
+            self.note_busy(None);
             let failed = result.is_err();
             if let Err(error) = &result
                 && !is_closed
@@ -300,6 +318,10 @@ impl Writer {
                 return;
             }
         }
+    }
+
+    fn note_busy(&self, since: Option<Instant>) {
+        *self.busy_since.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 
     fn write(&self, database: &Database, jobs: &[Job]) -> Result<(), DiskError> {

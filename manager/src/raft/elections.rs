@@ -3,7 +3,7 @@
 //! Start reading at [`run`]. openraft's own timer is off. A voter that has not heard of a leader for one to two seconds first asks the others whether
 //! they would vote for it ([`Canvass`]): they would not if they hear a leader, or know more than the candidate. Only with a
 //! majority of such promises does it stand, so a member that comes and goes cannot disturb a leader whom a majority hears.
-//! Handing leadership over skips the asking: the leader falls silent and tells its successor to stand.
+//! A leader whose disk hangs falls silent, so that others elect one that can write. Handing leadership over skips the asking: the leader falls silent and tells its successor to stand.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -69,12 +69,23 @@ enum Support {
 /// Stands for election whenever that is called for, until the group is stopped.
 pub(super) async fn run(group: Arc<Group>) {
     let mut patience = draw_patience(&group);
+    let mut was_stuck = false;
     loop {
         // Both may be dropped: nothing has happened yet.
         tokio::select! {
             // Silence is the absence of anything that could be waited for.
             () = tokio::time::sleep(STEP) => {}
             () = group.stop.cancelled() => return,
+        }
+        let is_stuck = group.is_stuck();
+        if is_stuck != was_stuck {
+            was_stuck = is_stuck;
+            // A leader that falls silent is replaced by one whose disk answers. It follows that one when its own does again.
+            group.raft.runtime_config().heartbeat(!is_stuck);
+            match is_stuck {
+                true => tracing::warn!("the disk of this manager does not answer; it leads no more"),
+                false => tracing::info!("the disk of this manager answers again"),
+            }
         }
         let metrics = group.metrics();
         let membership = metrics.membership_config.membership();
@@ -84,7 +95,7 @@ pub(super) async fn run(group: Arc<Group>) {
             continue;
         }
         let is_alone = membership.voter_ids().count() == 1;
-        if !is_alone && group.silence() < patience {
+        if is_stuck || (!is_alone && group.silence() < patience) {
             continue;
         }
         patience = draw_patience(&group);

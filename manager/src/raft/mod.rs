@@ -53,6 +53,8 @@ const HEARTBEAT: Duration = Duration::from_millis(250);
 const LEASE: Duration = Duration::from_millis(500);
 /// A leader that a majority has not answered for that long takes itself for none.
 const QUORUM_LIMIT: Duration = Duration::from_secs(2);
+/// A leader whose disk has not answered for that long leaves leading to others: it could acknowledge nothing.
+const DISK_LIMIT: Duration = Duration::from_secs(3);
 /// How long a proposal may take before its outcome counts as unknown.
 const COMMIT_LIMIT: Duration = Duration::from_secs(10);
 /// A member that is so many entries behind is sent everything instead.
@@ -254,6 +256,11 @@ impl Group {
         }
     }
 
+    /// Whether this member's disk does not answer.
+    fn is_stuck(&self) -> bool {
+        self.disk.stalled() > DISK_LIMIT
+    }
+
     /// Notes that a leader was heard of.
     fn note_leader(&self) {
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
@@ -321,7 +328,7 @@ async fn watch_leadership(group: Arc<Group>) {
                 Some((term, since)) if term == seen.current_term => since,
                 _ => led_since.insert((seen.current_term, Instant::now())).1,
             };
-            if group.has_quorum(&seen) || since.elapsed() < QUORUM_LIMIT {
+            if !group.is_stuck() && (group.has_quorum(&seen) || since.elapsed() < QUORUM_LIMIT) {
                 Leadership::Here(seen.current_term)
             } else {
                 Leadership::Nowhere
