@@ -137,7 +137,10 @@ impl ManagerNode {
             manager.stop().await;
             return Err(error);
         }
-        manager.wait_until_ready().await?;
+        if let Err(error) = manager.wait_until_ready().await {
+            manager.stop().await;
+            return Err(error);
+        }
         if let Some(outside) = outside
             && let Err(error) = manager.hand_authority_over(outside).await
         {
@@ -181,9 +184,11 @@ impl ManagerNode {
             return Err(ClusterError::NotBegun);
         }
         let manager = Self::open(&config, credentials).await?;
-        if !manager.desk.group.is_begun().await? {
+        let is_begun = manager.desk.group.is_begun().await;
+        if !matches!(is_begun, Ok(true)) {
+            // What is left open would keep the address from the next attempt.
             manager.stop().await;
-            return Err(ClusterError::NotBegun);
+            return Err(is_begun.err().unwrap_or(ClusterError::NotBegun));
         }
         manager.keep_address_known();
         Ok(manager)
@@ -202,7 +207,10 @@ impl ManagerNode {
         let me = Member { node: credentials.node_id(), address: config.advertise };
         Group::make_alone(config.store(), keys, me).await?;
         let manager = Self::open(&config, credentials).await?;
-        manager.wait_until_ready().await?;
+        if let Err(error) = manager.wait_until_ready().await {
+            manager.stop().await;
+            return Err(error);
+        }
         manager.keep_address_known();
         Ok(manager)
     }
