@@ -87,7 +87,7 @@ fn run_daemon(t: &Test, arguments: &[&str]) -> integration_cli::Outcome {
     use integration_cli::Implementation::{Dockerd, External, Shoald};
     let program = match t.implementation() {
         Shoald(path) | Dockerd(path) => path.clone(),
-        External(_) => integration_cli::skip("needs the daemon's program"),
+        External(_) => skip("needs the daemon's program"),
     };
     let mut command = integration_cli::process::command(program);
     command.args(arguments);
