@@ -151,6 +151,7 @@ fn node() -> Node {
             plugins: vec![("Network".into(), "bridge".into())],
             tls: TlsInfo::default(),
             data_path: None,
+            data_path_keys: Vec::new(),
         }),
         status: NodeStatus {
             state: NodeState::Ready,

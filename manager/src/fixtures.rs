@@ -67,6 +67,7 @@ pub(crate) fn node(number: u128) -> Node {
             plugins: Vec::new(),
             tls: TlsInfo::default(),
             data_path: None,
+            data_path_keys: Vec::new(),
         }),
         status: NodeStatus {
             state: NodeState::Ready,

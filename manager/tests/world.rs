@@ -112,6 +112,7 @@ pub(crate) fn request(hostname: &str) -> SessionRequest {
             plugins: Vec::new(),
             tls: TlsInfo::default(),
             data_path: None,
+            data_path_keys: Vec::new(),
         },
         address: String::new(),
     }

@@ -7,6 +7,7 @@
 mod outside;
 mod overlay;
 mod restore;
+mod wireguard;
 
 use std::io;
 use std::path::PathBuf;
@@ -29,12 +30,13 @@ use crate::overlay::Overlays;
 use crate::portmap::Registry;
 use crate::sandbox::{self, Namespace, Plan};
 use crate::spec::{DriverSpec, Endpoint, NetworkSpec, Reach, Sandbox, SandboxMode, SandboxSpec};
+use crate::wireguard::Wireguard;
 
 /// How this node wants its networking, from the daemon's flags.
 #[derive(Clone)]
 pub struct Config {
     /// Directory of the containers' pinned namespaces, as `/run/shoal/netns`; those of overlay networks are in the
-    /// directory `overlay` beside it.
+    /// directory `overlay` beside it, and what encrypts them in `wireguard`.
     pub netns_dir: PathBuf,
     /// Unix socket of netd, as `/run/shoal/netd.sock`.
     pub netd_socket: PathBuf,
@@ -130,7 +132,9 @@ impl Host {
         }
         let firewall = Firewall::new(config.firewall_v4, config.firewall_v6);
         let netd = netd::Client::new(config.netd_socket.clone(), Arc::clone(&config.spawn_netd));
-        let overlays = Overlays::new(overlays);
+        let wireguard = config.netns_dir.with_file_name("wireguard");
+        let wireguard = Wireguard::new(wireguard, Arc::clone(&config.spawn_netd));
+        let overlays = Overlays::new(overlays, wireguard);
         let balancer = Balancer::default();
         let ports = Mutex::default();
         Ok(Self { shared: Arc::new(Shared { config, firewall, ports, netd, overlays, balancer }) })

@@ -7,7 +7,8 @@
 //! The map: [`netns`] is the only place that enters a namespace; `netlink` speaks to the kernel about links,
 //! addresses, routes; [`firewall`] owns the nftables tables named `shoal`; `portmap` owns host ports; [`ipam`] is
 //! pure; [`dns`] answers names; [`netd`] is the small process that keeps listeners alive while the daemon is away.
-//! [`overlay`] has what joins nodes: tunnels with static tables, virtual services, the routing mesh.
+//! [`overlay`] has what joins nodes: tunnels with static tables, virtual services, the routing mesh; [`wireguard`]
+//! encrypts those tunnels of which it is asked.
 
 pub mod dns;
 pub mod driver;
@@ -19,6 +20,7 @@ pub mod netd;
 pub mod netns;
 pub mod overlay;
 pub mod spec;
+pub mod wireguard;
 
 mod endpoint;
 mod forwarding;
@@ -42,3 +44,4 @@ pub use spec::{
     PublishedPort, Reach, ResolverSpec, Sandbox, SandboxMode, SandboxSpec, SubnetSpec, Upstream,
     UpstreamScope,
 };
+pub use wireguard::{Changeover, PublicKey, TunnelKey, TunnelPeer, WireguardSpec};

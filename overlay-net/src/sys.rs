@@ -1,13 +1,15 @@
 //! The few raw calls that no safe binding offers. The only file of this crate with `unsafe`.
 #![expect(
     unsafe_code,
-    reason = "two system calls without a safe binding: netlink socket options and unshare"
+    reason = "three system calls without a safe binding: netlink socket options, unshare, TUN devices"
 )]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _};
 
 use rustix::thread::UnshareFlags;
+
+use crate::spec::IfName;
 
 /// Asks the kernel to explain refusals in words (`NETLINK_EXT_ACK`) and not to echo requests (`NETLINK_CAP_ACK`).
 pub(crate) fn enable_extended_acks(socket: &impl AsFd) -> io::Result<()> {
@@ -30,4 +32,25 @@ pub(crate) fn enable_extended_acks(socket: &impl AsFd) -> io::Result<()> {
 pub(crate) fn unshare_network() -> io::Result<()> {
     // SAFETY: NEWNET concerns the calling thread alone and invalidates no descriptor or memory of the process.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }.map_err(io::Error::from)
+}
+
+/// Makes an open `/dev/net/tun` the user's end of a new TUN link of that name, without packet information.
+///
+/// The link is in the namespace of the calling thread and ends with the descriptor.
+pub(crate) fn attach_tun(tun: &impl AsFd, name: &IfName) -> io::Result<()> {
+    let flags = libc::c_short::try_from(libc::IFF_TUN | libc::IFF_NO_PI).map_err(io::Error::other)?;
+    let mut request = libc::ifreq {
+        ifr_name: [0; libc::IFNAMSIZ],
+        ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: flags },
+    };
+    // A name has at most 15 bytes, so a zero stays behind it.
+    for (to, from) in request.ifr_name.iter_mut().zip(name.as_str().bytes()) {
+        *to = from.cast_signed();
+    }
+    // SAFETY: the descriptor is open for the duration of the call, and the request is a whole `struct ifreq`.
+    let code = unsafe { libc::ioctl(tun.as_fd().as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
+    if code != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }

@@ -198,6 +198,7 @@ mod tests {
                 plugins: vec![("Network".into(), "bridge".into())],
                 tls: TlsInfo { trust_root: "PEM".into(), ..TlsInfo::default() },
                 data_path: None,
+                data_path_keys: Vec::new(),
             }),
             status: ObservedStatus {
                 state: NodeState::Ready,

@@ -6,6 +6,7 @@
 mod availability;
 mod clients;
 mod disks;
+mod encrypted;
 mod failover;
 mod faults;
 mod keys;
@@ -50,6 +51,7 @@ pub(crate) fn cases() -> Vec<Case> {
     [
         availability::cases(),
         disks::cases(),
+        encrypted::cases(),
         failover::cases(),
         faults::cases(),
         keys::cases(),

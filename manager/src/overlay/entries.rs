@@ -6,13 +6,13 @@
 use std::collections::BTreeSet;
 
 use shoal_types::cluster::network::ClusterNetwork;
-use shoal_types::cluster::node::Node;
+use shoal_types::cluster::node::{DataPathKey, Node};
 use shoal_types::cluster::overlay::{
-    AFFINITY_LABEL, Affinity, ClientSource, EntryKey, INGRESS_CLIENT_LABEL, OVERLAY_DRIVER, OverlayEntry,
-    OverlayNetwork, OverlayPeer, OverlayService, PeerState,
+    AFFINITY_LABEL, Affinity, Attachment, ClientSource, EntryKey, INGRESS_CLIENT_LABEL, OVERLAY_DRIVER,
+    OverlayEntry, OverlayKeys, OverlayNetwork, OverlayPeer, OverlayService, PeerState, is_encrypted,
 };
 use shoal_types::cluster::service::{PublishMode, ResolutionMode, Service};
-use shoal_types::cluster::task::Task;
+use shoal_types::cluster::task::{Task, TaskAttachment};
 use shoal_types::cluster::task_state::TaskState;
 use shoal_types::network::{Network, PoolSpec};
 use shoal_types::{NetworkId, NodeId, TaskId};
@@ -74,6 +74,7 @@ pub(crate) fn entry(view: &Snapshot, network: &NetworkId, key: EntryKey) -> Opti
         EntryKey::Service(id) => {
             service_in(view.network(network)?, view.service(id)?).map(OverlayEntry::Service)
         }
+        EntryKey::Keys(id) => keys_of_node(view, network, id).map(OverlayEntry::Keys),
     }
 }
 
@@ -85,10 +86,14 @@ pub(crate) fn keys_in(view: &Snapshot, network: &NetworkId) -> BTreeSet<EntryKey
             Key::Task(id) => {
                 keys.insert(EntryKey::Task(*id));
                 keys.extend(view.task(*id).map(|task| EntryKey::Service(task.service)));
+                keys.extend(view.task(*id).and_then(|task| task.node).map(EntryKey::Keys));
             }
-            Key::Attachment(id) => drop(keys.insert(EntryKey::Task(*id))),
+            Key::Attachment(id) => {
+                keys.insert(EntryKey::Task(*id));
+                keys.extend(view.attachment(*id).map(|attachment| EntryKey::Keys(attachment.node)));
+            }
             Key::Service(id) => drop(keys.insert(EntryKey::Service(*id))),
-            Key::Node(id) => drop(keys.insert(EntryKey::Node(*id))),
+            Key::Node(id) => keys.extend([EntryKey::Node(*id), EntryKey::Keys(*id)]),
             _ => {}
         }
     }
@@ -104,7 +109,11 @@ pub(crate) fn touched(before: &Snapshot, after: &Snapshot, key: &Key) -> Vec<(Ne
         }
         Key::Attachment(id) => {
             let attachments = both.iter().filter_map(|view| view.attachment(*id));
-            attachments.map(|attachment| (attachment.network.clone(), EntryKey::Task(*id))).collect()
+            let of = |attachment: &Attachment| {
+                let keys = [EntryKey::Task(*id), EntryKey::Keys(attachment.node)];
+                keys.map(|key| (attachment.network.clone(), key))
+            };
+            attachments.flat_map(|attachment| of(attachment)).collect()
         }
         Key::Service(id) => {
             let services = both.iter().filter_map(|view| view.service(*id));
@@ -117,10 +126,10 @@ pub(crate) fn touched(before: &Snapshot, after: &Snapshot, key: &Key) -> Vec<(Ne
 }
 
 fn of_task(task: &Task) -> Vec<(NetworkId, EntryKey)> {
-    let both = |network: &NetworkId| {
-        [EntryKey::Task(task.id), EntryKey::Service(task.service)].map(|key| (network.clone(), key))
-    };
-    task.networks.iter().flat_map(|attachment| both(&attachment.network)).collect()
+    let keys = [EntryKey::Task(task.id), EntryKey::Service(task.service)];
+    let keys: Vec<EntryKey> = keys.into_iter().chain(task.node.map(EntryKey::Keys)).collect();
+    let all = |network: &NetworkId| keys.iter().map(|key| (network.clone(), *key)).collect::<Vec<_>>();
+    task.networks.iter().flat_map(|attachment| all(&attachment.network)).collect()
 }
 
 fn networks_of_service(service: &Service) -> BTreeSet<NetworkId> {
@@ -133,12 +142,19 @@ fn networks_of_service(service: &Service) -> BTreeSet<NetworkId> {
 fn of_node(before: &Snapshot, after: &Snapshot, id: NodeId) -> Vec<(NetworkId, EntryKey)> {
     let (was, is) = (before.node(id), after.node(id));
     let own = [was, is].into_iter().flatten().flat_map(|node| &node.attachments);
+    let own_keys = [EntryKey::Node(id), EntryKey::Keys(id)];
     let mut touched: Vec<_> =
-        own.map(|attachment| (attachment.network.clone(), EntryKey::Node(id))).collect();
+        own.flat_map(|attachment| own_keys.map(|key| (attachment.network.clone(), key))).collect();
+    if was.map(|node| tunnel_keys(node)) != is.map(|node| tunnel_keys(node)) {
+        let networks = networks_of(after, id).into_iter();
+        touched.extend(networks.map(|network| (network, EntryKey::Keys(id))));
+    }
     if was.and_then(|node| node.vtep()) != is.and_then(|node| node.vtep()) {
         touched.extend(after.tasks_on(id).flat_map(|task| of_task(task)));
         let attachments = after.attachments_on(id);
-        touched.extend(attachments.map(|other| (other.network.clone(), EntryKey::Task(other.id))));
+        touched.extend(attachments.flat_map(|other| {
+            [EntryKey::Task(other.id), EntryKey::Keys(id)].map(|key| (other.network.clone(), key))
+        }));
     }
     touched
 }
@@ -193,6 +209,23 @@ fn peer_of_node(network: &NetworkId, node: &Node) -> Option<OverlayPeer> {
         container: None,
         state: PeerState::Serving,
     })
+}
+
+fn tunnel_keys(node: &Node) -> &[DataPathKey] {
+    node.description.as_ref().map_or(&[], |description| &description.data_path_keys)
+}
+
+/// The keys of a node that has anybody in a network whose frames cannot be read.
+fn keys_of_node(view: &Snapshot, network: &NetworkId, id: NodeId) -> Option<OverlayKeys> {
+    view.network(network).filter(|network| is_encrypted(&network.spec))?;
+    let node = view.node(id)?;
+    let keys = tunnel_keys(node);
+    let is_peer = |attachments: &[TaskAttachment]| attachments.iter().any(|one| one.network == *network);
+    let has_peers = view.tasks_on(id).any(|task| runs_or_will(task) && is_peer(&task.networks))
+        || view.attachments_on(id).any(|attachment| attachment.network == *network)
+        || is_peer(&node.attachments);
+    (has_peers && !keys.is_empty()).then_some(())?;
+    Some(OverlayKeys { node: id, vtep: node.vtep()?, keys: keys.to_vec() })
 }
 
 fn service_in(network: &ClusterNetwork, service: &Service) -> Option<OverlayService> {

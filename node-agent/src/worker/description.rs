@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use shoal_types::Platform;
-use shoal_types::cluster::node::{NodeDescription, TlsInfo};
+use shoal_types::cluster::node::{DataPathKey, NodeDescription, TlsInfo};
 use shoal_types::cluster::service::GenericResource;
+use tokio::sync::watch;
 
 use super::dispatcher::DispatchError;
 use crate::api::system::{System, SystemInfo};
@@ -21,6 +22,8 @@ pub(super) struct Describer {
     pub(super) engine_version: String,
     /// Its end of the tunnels between nodes.
     pub(super) data_path: std::net::IpAddr,
+    /// By which it is known in encrypted ones.
+    pub(super) keys: watch::Receiver<Vec<DataPathKey>>,
 }
 
 impl Describer {
@@ -51,6 +54,7 @@ impl Describer {
             // The holder of the certificate adds it on the way to the managers.
             tls: TlsInfo::default(),
             data_path: Some(self.data_path),
+            data_path_keys: self.keys.borrow().clone(),
         }
     }
 }

@@ -129,6 +129,7 @@ impl Worker {
             generic: identity.generic,
             engine_version: identity.engine_version,
             data_path: identity.data_path,
+            keys: parts.overlays.data_path_keys(),
         };
         let host = Arc::new(Host {
             ports: Ports::of(&parts.node),

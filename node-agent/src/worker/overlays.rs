@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shoal_types::NodeId;
+use shoal_types::cluster::node::DataPathKey;
 use shoal_types::protocol::{Assignment, AssignmentChange, AssignmentMessage};
 use tokio::sync::watch;
 
@@ -42,6 +43,12 @@ impl fmt::Debug for OverlayMember {
 pub trait Overlays: Send + Sync + fmt::Debug {
     /// The node belongs to a cluster; said before anything else.
     async fn begin(&self, member: OverlayMember);
+
+    /// The keys by which other nodes know this one in encrypted networks, newest first; none before [`Overlays::begin`].
+    fn data_path_keys(&self) -> watch::Receiver<Vec<DataPathKey>>;
+
+    /// The cluster's authority is being exchanged: newer keys shall take over. May be said more than once.
+    fn renew_keys(&self);
 
     /// Takes in what managers tell. When it returns the node is as told, or has said in the log why it is not and will try
     /// again; what a task needs of its networks is there before the task is started.

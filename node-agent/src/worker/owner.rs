@@ -98,7 +98,12 @@ impl Owner {
 
     async fn take(&mut self, event: SessionEvent) -> Verdict {
         match event {
-            SessionEvent::Session(_) => Verdict::GoOn,
+            SessionEvent::Session(message) => {
+                if message.renew {
+                    self.overlays.renew_keys();
+                }
+                Verdict::GoOn
+            }
             SessionEvent::Assignments(message) => self.assign(message).await,
             SessionEvent::Logs(wish) => {
                 self.publish_logs(wish);

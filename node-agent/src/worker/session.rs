@@ -181,9 +181,14 @@ impl SessionKeeper {
 
     /// Resolves when the node has something else to say of itself.
     async fn description_changes(&self, told: &NodeDescription) {
+        let mut keys = self.describer.keys.clone();
         loop {
-            // The machine does not tell of changes of what is described.
-            tokio::time::sleep(DESCRIBE_EVERY).await;
+            tokio::select! {
+                // The machine does not tell of changes of what is described.
+                () = tokio::time::sleep(DESCRIBE_EVERY) => {}
+                // Others wait for them. Whoever keeps them lives as long as the worker.
+                Ok(()) = keys.changed() => {}
+            }
             if self.describer.describe().await.is_ok_and(|now| now != *told) {
                 return;
             }

@@ -7,13 +7,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use shoal_types::cluster::Meta;
-use shoal_types::cluster::node::{Availability, Node, NodeRole, NodeSpec, NodeState, NodeStatus};
+use shoal_types::cluster::node::{
+    Availability, DataPathKey, Node, NodeRole, NodeSpec, NodeState, NodeStatus,
+};
 use shoal_types::cluster::secret::{Secret, SecretSpec};
 use shoal_types::cluster::service::{Service, ServiceContainer, ServiceSpec, TaskTemplate};
 use shoal_types::cluster::task::{Task, TaskPlace, TaskStatus};
 use shoal_types::cluster::task_state::TaskState;
 use shoal_types::protocol::{SessionId, SessionMessage};
 use shoal_types::{NodeId, Platform, SecretId, ServiceId, TaskId};
+use tokio::sync::watch;
 
 use super::overlays::{OverlayMember, OverlayNews, Overlays};
 use super::values::NodeFacts;
@@ -94,4 +97,10 @@ impl Overlays for NoOverlays {
     async fn begin(&self, _member: OverlayMember) {}
     async fn take(&self, _news: OverlayNews) {}
     async fn leave(&self) {}
+
+    fn data_path_keys(&self) -> watch::Receiver<Vec<DataPathKey>> {
+        watch::channel(Vec::new()).1
+    }
+
+    fn renew_keys(&self) {}
 }

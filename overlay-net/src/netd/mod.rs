@@ -21,13 +21,20 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, setsid};
 
 pub(crate) use client::Client;
 
+use crate::wireguard;
+
 /// Long enough for a daemon that restarts.
 const IDLE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs netd until it is told to stop; the daemon's binary calls this for `shoald netd`.
 ///
-/// `args` are the arguments after `netd`, as [`crate::host::SpawnNetd`] received them.
+/// `args` are the arguments after `netd`, as [`crate::host::SpawnNetd`] received them. With `wireguard` as the first of
+/// them it is the process that encrypts overlay networks where the kernel does not.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let mut args = args.peekable();
+    if args.next_if(|first| first == wireguard::MODE).is_some() {
+        return wireguard::main(args);
+    }
     let Some(options) = parse(args) else {
         tracing::error!("usage: netd --socket PATH [--idle-ms NUMBER]");
         return ExitCode::FAILURE;
@@ -75,7 +82,7 @@ fn run(options: &Options) -> io::Result<()> {
 }
 
 /// Makes this the only netd of the socket; absent when there is another.
-fn take_lock(socket: &Path) -> io::Result<Option<fs::File>> {
+pub(crate) fn take_lock(socket: &Path) -> io::Result<Option<fs::File>> {
     let lock = fs::OpenOptions::new().create(true).append(true).open(socket.with_extension("lock"))?;
     match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(lock)),

@@ -254,6 +254,24 @@ pub(crate) fn add_vlan(batch: &mut Batch, name: &IfName, parent: u32, id: u16) {
     });
 }
 
+/// Creates a WireGuard link in `netns`. Its datagrams are in the namespace of the socket that sends this: the kernel
+/// remembers where a device was born, wherever it lives.
+pub(crate) fn add_wireguard(batch: &mut Batch, name: &IfName, mtu: u32, netns: BorrowedFd<'_>) {
+    batch.message(RTM_NEWLINK, ACK | CREATE | EXCL, &header(AF_UNSPEC, 0, 0, 0), |link| {
+        link.text(IFLA_IFNAME, name.as_str());
+        link.number(IFLA_NET_NS_FD, netns.as_raw_fd().cast_unsigned());
+        set_mtu(link, Some(mtu));
+        link_info(link, "wireguard", |_| {});
+    });
+}
+
+/// Sets the size of a link's packets and sets it up.
+pub(crate) fn set_up_with(batch: &mut Batch, index: u32, mtu: u32) {
+    batch.message(RTM_NEWLINK, ACK, &header(AF_UNSPEC, index, IFF_UP, IFF_UP), |link| {
+        set_mtu(link, Some(mtu));
+    });
+}
+
 /// Sets a link up.
 pub(crate) fn set_up(batch: &mut Batch, index: u32) {
     batch.message(RTM_NEWLINK, ACK, &header(AF_UNSPEC, index, IFF_UP, IFF_UP), |_| {});

@@ -53,6 +53,36 @@ pub(crate) fn add(batch: &mut Batch, index: u32, destination: IpNet, gateway: Ip
     });
 }
 
+/// Points the route to one address at a link, whatever it was before.
+pub(crate) fn add_on_link(batch: &mut Batch, index: u32, destination: IpAddr) {
+    let prefix = if destination.is_ipv4() { 32 } else { 128 };
+    let header = header(family(destination), prefix, RT_SCOPE_UNIVERSE, 0);
+    batch.message(RTM_NEWROUTE, ACK | CREATE | REPLACE, &header, |route| {
+        route.bytes(RTA_DST, &octets(destination));
+        route.number(RTA_OIF, index);
+    });
+}
+
+/// Removes the route to one address.
+pub(crate) fn remove_to(batch: &mut Batch, destination: IpAddr) {
+    let prefix = if destination.is_ipv4() { 32 } else { 128 };
+    let header = header(family(destination), prefix, RT_SCOPE_UNIVERSE, 0);
+    batch.message(RTM_DELROUTE, ACK, &header, |route| route.bytes(RTA_DST, &octets(destination)));
+}
+
+/// Lists the routes to single addresses of a family: the address and the link.
+pub(crate) fn on_links(socket: &mut Socket, family: u8) -> io::Result<Vec<(IpAddr, u32)>> {
+    let mut batch = Batch::default();
+    batch.message(RTM_GETROUTE, DUMP, &header(family, 0, 0, 0), |_| {});
+    let single = if family == INET { 32 } else { 128 };
+    socket.dump(&batch, |_, payload| {
+        let net = destination(payload).filter(|net| net.prefix_len() == single)?;
+        let link = attribute(payload.get(12..)?, RTA_OIF).and_then(|bytes| u32_at(bytes, 0))?;
+        // Addresses of links have routes of the kernel's own.
+        (*payload.get(5)? == RTPROT_STATIC).then_some((net.addr(), link))
+    })
+}
+
 /// Which packets a routing rule is for: those whose mark has the value under the mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mark {

@@ -37,6 +37,8 @@ pub(crate) enum Protocol {
     Route,
     /// nf_tables and conntrack.
     Netfilter,
+    /// Everything that registers a family by name.
+    Generic,
 }
 
 /// A netlink socket of one network namespace.
@@ -52,6 +54,7 @@ impl Socket {
         let number = match protocol {
             Protocol::Route => None,
             Protocol::Netfilter => Some(netlink::NETFILTER),
+            Protocol::Generic => Some(netlink::GENERIC),
         };
         let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, number)?;
         // Explanations make failures readable; kernels that lack them still answer the number.

@@ -4,7 +4,7 @@
 //! tunnel is in `neigh.rs`: these links learn nothing and flood nothing.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use super::codec::{ACK, Batch, CREATE, DUMP, EXCL, attribute, text, u32_at};
@@ -31,7 +31,8 @@ const IFLA_BRPORT_UNICAST_FLOOD: u16 = 9;
 pub(crate) struct Tunnel {
     /// VXLAN network identifier.
     pub(crate) vni: u32,
-    /// Address of this node that frames come from and arrive at.
+    /// Address of this node that frames come from and arrive at; the unspecified one of IPv6 leaves the choice of where
+    /// they come from to the route.
     pub(crate) local: IpAddr,
     /// UDP port at both ends.
     pub(crate) port: u16,
@@ -118,10 +119,11 @@ fn tunnel(data: &[u8]) -> Option<Tunnel> {
     if flag(IFLA_VXLAN_LEARNING) || !flag(IFLA_VXLAN_PROXY) {
         return None;
     }
-    let local = attribute(data, IFLA_VXLAN_LOCAL).or_else(|| attribute(data, IFLA_VXLAN_LOCAL6))?;
+    let local = attribute(data, IFLA_VXLAN_LOCAL).or_else(|| attribute(data, IFLA_VXLAN_LOCAL6));
     Some(Tunnel {
         vni: u32_at(attribute(data, IFLA_VXLAN_ID)?, 0)?,
-        local: address(local)?,
+        // The kernel does not show an unspecified one.
+        local: local.map_or(Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)), address)?,
         port: u16::from_be_bytes(attribute(data, IFLA_VXLAN_PORT)?.try_into().ok()?),
     })
 }

@@ -18,9 +18,10 @@ use std::sync::{Mutex, PoisonError};
 use shoal_types::NetworkId;
 
 use self::segment::Segment;
-use self::spec::{OverlaySpec, OverlayTables, Repaired, TableChange};
-use self::tables::Tables;
+use self::spec::{Encryption, OverlaySpec, OverlayTables, Repaired, TableChange};
+use self::tables::{Program, Tables};
 use crate::error::{NetError, Result};
+use crate::wireguard::{Changeover, Wireguard, WireguardSpec};
 
 /// The overlay networks of this node whose tables are known.
 ///
@@ -29,6 +30,7 @@ use crate::error::{NetError, Result};
 #[derive(Debug)]
 pub(crate) struct Overlays {
     dir: PathBuf,
+    wireguard: Wireguard,
     known: Mutex<HashMap<NetworkId, Known>>,
 }
 
@@ -39,9 +41,28 @@ struct Known {
 }
 
 impl Overlays {
-    /// Networks that are pinned in this directory.
-    pub(crate) fn new(dir: PathBuf) -> Self {
-        Self { dir, known: Mutex::default() }
+    /// Networks that are pinned in this directory, and what encrypts them.
+    pub(crate) fn new(dir: PathBuf, wireguard: Wireguard) -> Self {
+        Self { dir, wireguard, known: Mutex::default() }
+    }
+
+    /// What encrypts networks.
+    pub(crate) fn wireguard(&self) -> &Wireguard {
+        &self.wireguard
+    }
+
+    /// Makes the encrypted data path what is given, and leads frames to where its ends are now.
+    pub(crate) fn apply_wireguard(&self, spec: &WireguardSpec) -> Result<Changeover> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.wireguard.ends();
+        let changeover = self.wireguard.apply(spec)?;
+        if self.wireguard.ends() != before {
+            let encrypted = known.iter().filter(|(_, entry)| entry.spec.encryption == Encryption::On);
+            for (network, entry) in encrypted {
+                self.repair_known(network, Some(entry))?;
+            }
+        }
+        Ok(changeover)
     }
 
     /// Where networks are pinned.
@@ -68,24 +89,30 @@ impl Overlays {
         let Some(entry) = known.get_mut(network) else {
             return Err(NetError::TablesUnknown(network.to_string()));
         };
-        let ops: Vec<_> = changes.iter().flat_map(|change| entry.tables.change(change)).collect();
+        let mut ops: Vec<_> = changes.iter().flat_map(|change| entry.tables.change(change)).collect();
+        if entry.spec.encryption == Encryption::On {
+            let ends = self.wireguard.ends();
+            ops.iter_mut().for_each(|op| *op = op.through(&ends));
+        }
         if ops.is_empty() {
             return Ok(());
         }
-        let mut segment = Segment::ensure(&self.dir, network, &entry.spec)?;
+        let mut segment = Segment::ensure(&self.dir, network, &entry.spec, &self.wireguard)?;
         if segment.repaired.is_nothing() {
             return segment.execute(&ops);
         }
         // What was made anew has none of the entries before this change either.
-        segment.sync(&entry.tables.program()).map(|_| ())
+        let program = self.program(known.get(network));
+        segment.sync(&program).map(|_| ())
     }
 
     /// Opens a network for an endpoint that joins; one that had to be made or completed gets its tables, if known.
     pub(crate) fn open(&self, network: &NetworkId, spec: &OverlaySpec) -> Result<Segment> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut segment = Segment::ensure(&self.dir, network, spec)?;
-        if let Some(known) = known.get(network).filter(|_| !segment.repaired.is_nothing()) {
-            segment.sync(&known.tables.program())?;
+        let mut segment = Segment::ensure(&self.dir, network, spec, &self.wireguard)?;
+        let known = known.get(network);
+        if known.is_some() && !segment.repaired.is_nothing() {
+            segment.sync(&self.program(known))?;
         }
         Ok(segment)
     }
@@ -105,9 +132,18 @@ impl Overlays {
 
     fn repair_known(&self, network: &NetworkId, known: Option<&Known>) -> Result<Repaired> {
         let Some(known) = known else { return Ok(Repaired::default()) };
-        let mut segment = Segment::ensure(&self.dir, network, &known.spec)?;
+        let mut segment = Segment::ensure(&self.dir, network, &known.spec, &self.wireguard)?;
         let made = segment.repaired;
-        let tables = segment.sync(&known.tables.program())?;
+        let tables = segment.sync(&self.program(Some(known)))?;
         Ok(Repaired { added: made.added + tables.added, removed: made.removed + tables.removed })
+    }
+
+    /// What the kernel should have of a network.
+    fn program(&self, known: Option<&Known>) -> Program {
+        let Some(known) = known else { return Program::default() };
+        match known.spec.encryption {
+            Encryption::Off => known.tables.program(),
+            Encryption::On => known.tables.program().through(&self.wireguard.ends()),
+        }
     }
 }

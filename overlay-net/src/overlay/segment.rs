@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -27,6 +27,7 @@ use crate::netlink::{Socket, addr, existing_is_fine, missing_is_fine};
 use crate::netns::{self, Netns};
 use crate::spec::{Endpoint, IfName, MacAddr};
 use crate::sysctl;
+use crate::wireguard::{self, Wireguard};
 
 /// Name of the bridge, as swarm has it.
 const BRIDGE: &str = "br0";
@@ -60,18 +61,24 @@ impl Segment {
     /// Opens a network's namespace, and makes what is missing or wrong of it, of the bridge and of the tunnels.
     ///
     /// On a thread of the node's namespace. Fails for networks that this node cannot carry.
-    pub(crate) fn ensure(dir: &Path, network: &NetworkId, spec: &OverlaySpec) -> Result<Self> {
+    pub(crate) fn ensure(
+        dir: &Path,
+        network: &NetworkId,
+        spec: &OverlaySpec,
+        wireguard: &Wireguard,
+    ) -> Result<Self> {
+        let mut underlay = route_socket()?;
+        let mtu = mtu(&mut underlay, spec)?;
         if spec.encryption == Encryption::On {
-            return Err(NetError::NotSupported(NO_ENCRYPTION));
+            // From here on the tunnels have a namespace for their underlay that nothing leaves in the clear.
+            underlay = wireguard.underlay()?.run(route_socket)??;
         }
-        let mut host = route_socket()?;
-        let mtu = mtu(&mut host, spec)?;
         let mut repaired = Repaired::default();
         let netns = open_or_create(dir, network, &mut repaired)?;
         let mut inside = netns.run(route_socket)??;
         let bridge = ensure_bridge(&mut inside, mtu, &mut repaired)?;
         let mut segment = Self { inside, bridge, tunnels: Vec::new(), mtu, repaired };
-        segment.ensure_tunnels(&mut host, &netns, network, spec)?;
+        segment.ensure_tunnels(&mut underlay, &netns, network, spec)?;
         netns.run(|| bridge_sysctls(spec)).and_then(std::convert::identity)?;
         segment.ensure_gateways(spec)?;
         Ok(segment)
@@ -172,7 +179,7 @@ impl Segment {
 
     fn ensure_tunnels(
         &mut self,
-        host: &mut Socket,
+        underlay: &mut Socket,
         netns: &Netns,
         network: &NetworkId,
         spec: &OverlaySpec,
@@ -196,7 +203,7 @@ impl Segment {
             let found = present.iter().find(|found| found.name == name.as_str() && is_right(found));
             let index = match found {
                 Some(found) => found.index,
-                None => self.add_tunnel(host, netns, name, *tunnel)?,
+                None => self.add_tunnel(underlay, netns, name, *tunnel)?,
             };
             let settled = found
                 .is_some_and(|found| found.up && found.mtu == self.mtu && found.master == Some(self.bridge));
@@ -214,12 +221,18 @@ impl Segment {
     }
 
     /// Creates a tunnel, waiting for a former one of the same identifier to go.
-    fn add_tunnel(&mut self, host: &mut Socket, netns: &Netns, name: &IfName, tunnel: Tunnel) -> Result<u32> {
+    fn add_tunnel(
+        &mut self,
+        underlay: &mut Socket,
+        netns: &Netns,
+        name: &IfName,
+        tunnel: Tunnel,
+    ) -> Result<u32> {
         let mut batch = Batch::default();
         vxlan::add(&mut batch, name, tunnel, self.mtu, netns.as_fd());
         let deadline = Instant::now() + GONE_LIMIT;
         loop {
-            match host.run_all(&batch) {
+            match underlay.run_all(&batch) {
                 Ok(()) => break,
                 Err(error) if error.raw_os_error() == Some(libc::EEXIST) && Instant::now() < deadline => {
                     if !take_from_others(netns.path(), tunnel)? {
@@ -270,9 +283,6 @@ fn take_from_others(own: &Path, tunnel: Tunnel) -> Result<bool> {
     }
     Ok(taken)
 }
-
-/// Why networks with encryption are refused.
-const NO_ENCRYPTION: &str = "an overlay network with encryption (neither ESP nor WireGuard is provided)";
 
 /// Where a network's namespace is pinned.
 pub(crate) fn pin(dir: &Path, network: &NetworkId) -> PathBuf {
@@ -376,12 +386,17 @@ fn mtu(host: &mut Socket, spec: &OverlaySpec) -> Result<u32> {
         Some(given) => given,
         None => underlay_mtu(host, spec.vtep)?.unwrap_or(USUAL_MTU),
     };
-    let overhead = if spec.vtep.is_ipv4() { OVERHEAD_V4 } else { OVERHEAD_V6 };
+    let (underlay, overhead) = match spec.encryption {
+        Encryption::Off if spec.vtep.is_ipv4() => (underlay, OVERHEAD_V4),
+        Encryption::Off => (underlay, OVERHEAD_V6),
+        // Addresses inside are IPv6, whatever is outside.
+        Encryption::On => (wireguard::payload(underlay, spec.vtep), OVERHEAD_V6),
+    };
     Ok(underlay.saturating_sub(overhead))
 }
 
 /// The MTU of the link that has an address.
-fn underlay_mtu(host: &mut Socket, vtep: IpAddr) -> Result<Option<u32>> {
+pub(crate) fn underlay_mtu(host: &mut Socket, vtep: IpAddr) -> Result<Option<u32>> {
     let failed = || NetError::kernel("look up the link of the data path");
     let addresses = addr::list(host).map_err(failed())?;
     let Some((index, _)) = addresses.into_iter().find(|(_, net)| net.addr() == vtep) else {
@@ -399,7 +414,12 @@ fn tunnel_name(network: &NetworkId, subnet: &OverlaySubnet) -> Result<IfName> {
 }
 
 fn tunnel(spec: &OverlaySpec, subnet: &OverlaySubnet) -> Tunnel {
-    Tunnel { vni: subnet.vni, local: spec.vtep, port: spec.port }
+    let local = match spec.encryption {
+        Encryption::Off => spec.vtep,
+        // The kernel takes the address of the device by which a peer is reached: it follows from the key in use.
+        Encryption::On => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    Tunnel { vni: subnet.vni, local, port: spec.port }
 }
 
 /// A machine has IPv6 from boot or never.

@@ -62,7 +62,8 @@ pub enum Encryption {
     /// They can.
     #[default]
     Off,
-    /// They cannot. Refused with [`crate::NetError::NotSupported`] by nodes that have no means for it.
+    /// They cannot: they go through the node's WireGuard ([`crate::Host::apply_wireguard`]) or nowhere. Refused with
+    /// [`crate::NetError::NotSupported`] by nodes without IPv6.
     On,
 }
 

@@ -8,7 +8,7 @@
 //! to one port only.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
@@ -34,7 +34,32 @@ pub(super) enum Op {
     RemoveForward(TunnelNumber, MacAddr),
 }
 
+impl Program {
+    /// The same inside encrypted tunnels. Who has no end there yet is reached by nobody.
+    pub(super) fn through(mut self, ends: &BTreeMap<IpAddr, Ipv6Addr>) -> Self {
+        self.forwards.retain(|_, vtep| match ends.get(vtep) {
+            Some(&end) => {
+                *vtep = IpAddr::V6(end);
+                true
+            }
+            None => false,
+        });
+        self
+    }
+}
+
 impl Op {
+    /// The same inside encrypted tunnels.
+    pub(super) fn through(self, ends: &BTreeMap<IpAddr, Ipv6Addr>) -> Self {
+        match self {
+            Self::SetForward(tunnel, mac, vtep) => match ends.get(&vtep) {
+                Some(&end) => Self::SetForward(tunnel, mac, IpAddr::V6(end)),
+                None => Self::RemoveForward(tunnel, mac),
+            },
+            other => other,
+        }
+    }
+
     /// Whether it takes something away.
     pub(super) const fn removes(self) -> bool {
         matches!(self, Self::RemoveNeighbour(..) | Self::RemoveForward(..))

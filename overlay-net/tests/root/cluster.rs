@@ -73,7 +73,7 @@ impl Drop for Cluster {
         let _ = netns::remove(self.outsider.path());
         for node in &self.nodes {
             node.kill_netd();
-            for pins in ["netns", "overlay"] {
+            for pins in ["netns", "overlay", "wireguard"] {
                 for pin in netns::list(&node.dir.join(pins)).unwrap_or_default() {
                     let _ = netns::remove(&pin);
                 }
@@ -142,6 +142,12 @@ impl Node {
         Netns::open(&self.dir.join("overlay").join(network.id.as_str())).unwrap()
     }
 
+    /// How many processes that outlive a daemon are there.
+    pub(crate) fn running(&self) -> usize {
+        let mut children = self.netd.lock().unwrap();
+        children.iter_mut().filter_map(|child| child.try_wait().unwrap().is_none().then_some(())).count()
+    }
+
     pub(crate) fn kill_netd(&self) {
         for child in &mut *self.netd.lock().unwrap() {
             let _ = child.kill();
@@ -157,6 +163,7 @@ pub(crate) struct Overlay {
     pub(crate) role: OverlayRole,
     /// Whether tunnels go over the LAN's IPv6.
     pub(crate) outer_v6: bool,
+    pub(crate) encryption: Encryption,
 }
 
 impl Overlay {
@@ -175,6 +182,7 @@ impl Overlay {
             subnets: subnets.collect(),
             role: OverlayRole::Containers,
             outer_v6: false,
+            encryption: Encryption::Off,
         }
     }
 
@@ -185,7 +193,7 @@ impl Overlay {
             underlay_mtu: None,
             vtep: if self.outer_v6 { node.address_v6 } else { node.address },
             port: overlay_net::overlay::spec::DEFAULT_VXLAN_PORT,
-            encryption: Encryption::Off,
+            encryption: self.encryption,
             reach: Reach::Internal,
             role: self.role,
             container_iface_prefix: "eth".to_owned(),

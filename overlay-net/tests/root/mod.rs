@@ -9,6 +9,7 @@ mod churn;
 mod cluster;
 mod cost;
 mod dns;
+mod encrypted;
 mod ingress;
 mod lifecycle;
 mod overlay;

@@ -249,16 +249,3 @@ fn an_identifier_goes_to_the_network_that_has_it_now() {
         assert_eq!(tcp(Place::Inside(&a.netns()), "10.0.1.3:80").unwrap(), "b 10.0.1.2");
     });
 }
-
-#[test]
-fn encryption_is_refused_with_a_reason() {
-    in_cluster(1, |cluster| {
-        let net = Overlay::new(&["10.0.1.0/24"], 4096);
-        let node = &cluster.nodes[0];
-        let spec = overlay_net::OverlaySpec { encryption: overlay_net::Encryption::On, ..net.on(node) };
-        let refused = node.run(|| node.host.apply_overlay(&net.id, &spec, &OverlayTables::default()));
-        let refused = refused.unwrap_err();
-        assert!(refused.to_string().contains("encryption"), "{refused}");
-        assert!(node.run(|| node.host.overlays().unwrap()).is_empty());
-    });
-}

@@ -9,9 +9,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use overlay_net::netns::Netns;
-use overlay_net::{Affinity, Backend, BackendState, VirtualService};
+use overlay_net::{Affinity, Backend, BackendState, Encryption, VirtualService};
 
 use super::cluster::{Cluster, Node, Overlay, in_cluster};
+use super::encrypted::tell_all;
 use super::world::ip;
 
 const ROUNDS: usize = 7;
@@ -157,6 +158,40 @@ fn speed_across_nodes_is_that_of_a_tunnel_made_by_hand() {
             overlay_net::netns::remove(pin).unwrap();
         }
         assert!(rate > hand_rate * 0.9 && trip < hand_trip * 1.1);
+    });
+}
+
+/// There is no bound to keep: whether the kernel encrypts or a process is the machine's business.
+#[test]
+fn speed_of_an_encrypted_network_beside_a_plain_one() {
+    if !is_wanted() {
+        return;
+    }
+    in_cluster(2, |cluster| {
+        let [one, two] = &cluster.nodes[..] else { panic!("two nodes") };
+        let plain = Overlay::new(&["10.0.1.0/24"], 4096);
+        let secret = Overlay { encryption: Encryption::On, ..Overlay::new(&["10.0.2.0/24"], 4097) };
+        tell_all(cluster, &secret);
+        let clients = [(&plain, 1), (&secret, 2)].map(|(net, subnet)| {
+            let [a, b] = [2, 3].map(|number| format!("10.0.{subnet}.{number}/24"));
+            let a = one.container(&[(&net.network(one), &[&a])]);
+            let b = two.container(&[(&net.network(two), &[&b])]);
+            cluster.apply(net, &[net.peers(one, &a), net.peers(two, &b)].concat());
+            serve(&b.netns());
+            (a.netns(), SocketAddr::from(([10, 0, subnet, 3], 80)))
+        });
+        let mut figures = [const { Vec::new() }; 4];
+        for _ in 0..ROUNDS {
+            for (number, (client, to)) in clients.iter().enumerate() {
+                figures[number].push(throughput(client, *to));
+                figures[number + 2].push(round_trip(client, *to));
+            }
+        }
+        let [plain_rate, rate, plain_trip, trip] = figures.map(median);
+        println!("encrypted by {}:", if one.running() == 0 { "the kernel" } else { "a process" });
+        println!("throughput: plain {plain_rate:.0} MiB/s, encrypted {rate:.0} MiB/s");
+        println!("round trip: plain {plain_trip:.1} us, encrypted {trip:.1} us");
+        assert!(rate > 0.0);
     });
 }
 

@@ -105,6 +105,18 @@ pub struct NodeDescription {
     /// Address of its end of the tunnels between nodes, if it is another than the one at which the node is known.
     #[serde(default)]
     pub data_path: Option<IpAddr>,
+    /// Its public keys for encrypted tunnels, newest first: more than one while a newer one takes over.
+    #[serde(default)]
+    pub data_path_keys: Vec<DataPathKey>,
+}
+
+/// A public key by which a node is known at its end of encrypted tunnels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct DataPathKey {
+    /// The key (X25519).
+    pub public: [u8; 32],
+    /// Its number in the row of the node's keys; higher is newer. Decides the port that the node has for it.
+    pub number: u64,
 }
 
 /// Whom a node trusts, and who has issued its certificate.

@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Meta;
 use super::network::AllocatedPool;
+use super::node::DataPathKey;
 use super::service::PublishedServicePort;
 use crate::ids::{ContainerId, NetworkId, NodeId, ServiceId, TaskId};
-use crate::network::Network;
+use crate::network::{Network, NetworkSpec};
 
 /// Name of the driver whose networks span nodes.
 pub const OVERLAY_DRIVER: &str = "overlay";
@@ -24,6 +25,9 @@ pub const AFFINITY_LABEL: &str = "io.shoal.affinity";
 /// Label of a service by which its tasks see the address of a node instead of the client's, at ports that are published on
 /// every node: `node`.
 pub const INGRESS_CLIENT_LABEL: &str = "io.shoal.ingress.client";
+
+/// Option of a network by which its frames cannot be read between nodes. It is swarm's.
+pub const ENCRYPTED_OPTION: &str = "encrypted";
 
 /// A network that spans nodes, as one of its nodes is told of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +51,8 @@ pub enum OverlayEntry {
     Peer(OverlayPeer),
     /// A service that is reached in the network.
     Service(OverlayService),
+    /// The keys of a node; only in encrypted networks, of nodes that have peers there.
+    Keys(OverlayKeys),
 }
 
 /// Names an entry within its network.
@@ -59,12 +65,14 @@ pub enum EntryKey {
     Node(NodeId),
     /// A service.
     Service(ServiceId),
+    /// The keys of a node.
+    Keys(NodeId),
 }
 
 /// Somebody with addresses in a network: a task, a plain container, a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OverlayPeer {
-    /// Names the entry; never [`EntryKey::Service`].
+    /// Names the entry; never [`EntryKey::Service`] or [`EntryKey::Keys`].
     pub key: EntryKey,
     /// Its addresses, with the prefix of their subnet.
     pub addresses: Vec<IpNet>,
@@ -82,6 +90,18 @@ pub struct OverlayPeer {
     pub container: Option<ContainerId>,
     /// Whether anybody is led to it.
     pub state: PeerState,
+}
+
+/// The keys of a node that is in an encrypted network. That they are its own is vouched for by the managers: it has told
+/// them in a session that its certificate has opened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverlayKeys {
+    /// The node.
+    pub node: NodeId,
+    /// Address of its end of the tunnels.
+    pub vtep: IpAddr,
+    /// Its keys, newest first.
+    pub keys: Vec<DataPathKey>,
 }
 
 /// Whether anybody is led to a peer by a name or by a service's address. It is reachable at its own address in every state.
@@ -160,12 +180,25 @@ pub struct Attachment {
     pub addresses: Vec<IpNet>,
 }
 
+impl OverlayNetwork {
+    /// Whether its frames cannot be read between nodes.
+    pub fn is_encrypted(&self) -> bool {
+        is_encrypted(&self.network.spec)
+    }
+}
+
+/// Whether a network's frames cannot be read between nodes. The option needs no value; swarm takes `false` for none.
+pub fn is_encrypted(spec: &NetworkSpec) -> bool {
+    !matches!(spec.options.get(ENCRYPTED_OPTION).map(String::as_str), None | Some("false" | "0"))
+}
+
 impl OverlayEntry {
     /// What names it within its network.
     pub fn key(&self) -> EntryKey {
         match self {
             Self::Peer(peer) => peer.key,
             Self::Service(service) => EntryKey::Service(service.id),
+            Self::Keys(keys) => EntryKey::Keys(keys.node),
         }
     }
 }

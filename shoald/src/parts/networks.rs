@@ -3,7 +3,7 @@
 //! Start reading at [`network_config`].
 
 use std::ffi::OsString;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use node_agent::networks::{BridgeOwner, DefaultBridge, DirectRouting, NetworkConfig};
 use overlay_net::dns::files::ResolvOverrides;
@@ -69,14 +69,18 @@ fn global_id(identity: &str) -> [u8; 5] {
     id
 }
 
-/// Starts netd as a process that outlives us. It detaches itself.
+/// Starts netd, or the process that encrypts, so that it outlives us. It detaches itself. Those that were started before and
+/// have ended leave the process table with the next.
 #[expect(
     clippy::disallowed_methods,
     reason = "netd outlives the daemon and is no helper program; like a shim it is this binary again"
 )]
 fn spawn_netd(arguments: &[OsString]) -> std::io::Result<()> {
-    use std::process::Stdio;
-    std::process::Command::new("/proc/self/exe")
+    use std::process::{Child, Stdio};
+    static STARTED: Mutex<Vec<Child>> = Mutex::new(Vec::new());
+    let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+    started.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+    let child = std::process::Command::new("/proc/self/exe")
         .arg("netd")
         .args(arguments)
         .env_clear()
@@ -84,8 +88,9 @@ fn spawn_netd(arguments: &[OsString]) -> std::io::Result<()> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::inherit())
-        .spawn()
-        .map(drop)
+        .spawn()?;
+    started.push(child);
+    Ok(())
 }
 
 #[cfg(test)]

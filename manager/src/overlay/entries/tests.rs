@@ -29,7 +29,7 @@ fn attachment(network: &str, address: &str) -> TaskAttachment {
 fn service_entry(view: &Snapshot, network: &str) -> Option<OverlayService> {
     match entry(view, &NetworkId::new(network), EntryKey::Service(ServiceId::from_u128(1)))? {
         OverlayEntry::Service(service) => Some(service),
-        OverlayEntry::Peer(_) => None,
+        OverlayEntry::Peer(_) | OverlayEntry::Keys(_) => None,
     }
 }
 

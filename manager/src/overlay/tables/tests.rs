@@ -2,7 +2,7 @@
 //!
 //! Start reading at [`follow`]: after every step the table that was kept up to date is the one that a new leader would make.
 
-use shoal_types::cluster::node::Node;
+use shoal_types::cluster::node::{DataPathKey, Node};
 use shoal_types::cluster::overlay::{OverlayPeer, PeerState};
 use shoal_types::cluster::service::NetworkWish;
 use shoal_types::cluster::task::{Task, TaskAttachment};
@@ -155,4 +155,37 @@ fn a_view_that_is_older_changes_nothing_and_a_network_that_goes_takes_its_table(
         Change::Remove(Key::Network(net())),
     ]);
     assert_eq!(world.tables.since(&net(), None), News::Whole(Vec::new()));
+}
+
+#[test]
+fn keys_of_nodes_are_told_only_in_encrypted_networks_where_they_have_peers() {
+    let key = |number| DataPathKey { public: [7; 32], number };
+    let with_keys = |world: &World, id: u128, keys: &[DataPathKey]| {
+        let mut node = Node::clone(world.store.node(NodeId::from_u128(id)).unwrap());
+        node.description.as_mut().unwrap().data_path_keys = keys.to_vec();
+        Change::Update(node.into())
+    };
+    let told = |world: &World, id: u128| {
+        let table = world.tables.tables.get(&net())?;
+        match table.entries.get(&EntryKey::Keys(NodeId::from_u128(id))).map(Arc::as_ref) {
+            Some(OverlayEntry::Keys(told)) => Some((told.vtep.to_string(), told.keys.len())),
+            _ => None,
+        }
+    };
+    let mut plain = World::new();
+    plain.follow(&[Change::Create(in_network(1, 1, TaskState::Running).into())]);
+    assert!(plain.follow(&[with_keys(&plain, 1, &[key(1)])]).is_empty(), "keys are of no use there");
+
+    let mut world = World::new();
+    let mut secret = world.store.network(&net()).unwrap().as_ref().clone();
+    secret.spec.options.insert("encrypted".into(), String::new());
+    world.follow(&[Change::Update(secret.into())]);
+    assert!(world.follow(&[with_keys(&world, 1, &[key(1)])]).is_empty(), "the node has nobody there");
+    world.follow(&[Change::Create(in_network(1, 1, TaskState::Assigned).into())]);
+    assert_eq!(told(&world, 1), Some(("192.0.2.1".into(), 1)));
+    assert_eq!(world.follow(&[with_keys(&world, 1, &[key(2), key(1)])]), ["net1"]);
+    assert_eq!(told(&world, 1), Some(("192.0.2.1".into(), 2)));
+    assert_eq!(told(&world, 2), None);
+    world.follow(&[report(1, TaskState::Shutdown)]);
+    assert_eq!(told(&world, 1), None);
 }

@@ -20,8 +20,6 @@ use crate::error::NodeError;
 
 /// Option that says how large packets of the underlay may be.
 const MTU_OPTION: &str = "com.docker.network.driver.mtu";
-/// Option that makes frames unreadable between nodes.
-const ENCRYPTED_OPTION: &str = "encrypted";
 
 /// The network as the mechanism is given it. `vtep` is this node's end of the tunnels.
 pub(crate) fn overlay_spec(overlay: &OverlayNetwork, vtep: IpAddr) -> Result<OverlaySpec, NodeError> {
@@ -40,10 +38,7 @@ pub(crate) fn overlay_spec(overlay: &OverlayNetwork, vtep: IpAddr) -> Result<Ove
         underlay_mtu: mtu.transpose()?,
         vtep,
         port: if overlay.port == 0 { overlay_net::overlay::spec::DEFAULT_VXLAN_PORT } else { overlay.port },
-        encryption: match spec.options.get(ENCRYPTED_OPTION).map(String::as_str) {
-            None | Some("false" | "0") => Encryption::Off,
-            Some(_) => Encryption::On,
-        },
+        encryption: if overlay.is_encrypted() { Encryption::On } else { Encryption::Off },
         reach: if spec.internal { Reach::Internal } else { Reach::External },
         role: if spec.ingress { OverlayRole::Ingress } else { OverlayRole::Containers },
         container_iface_prefix: "eth".to_owned(),
@@ -207,6 +202,7 @@ fn owner(kind: &str, key: EntryKey) -> String {
         EntryKey::Task(id) => format!("{kind} {id}"),
         EntryKey::Node(id) => format!("{kind} {id}"),
         EntryKey::Service(id) => format!("{kind} {id}"),
+        EntryKey::Keys(id) => format!("{kind} {id}"),
     }
 }
 

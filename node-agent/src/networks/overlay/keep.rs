@@ -18,9 +18,13 @@ const GATHER: Duration = Duration::from_secs(1);
 const REPAIR_EVERY: Duration = Duration::from_secs(60);
 
 impl NetworkStore {
-    /// Writes tables down when they have changed, and repairs what others have changed in the kernel. Never returns; the
-    /// composition root owns the task.
+    /// Writes tables down when they have changed, repairs what others have changed in the kernel, and changes the keys of
+    /// encrypted networks. Never returns; the composition root owns the task.
     pub async fn watch_overlays(&self) {
+        tokio::join!(self.watch_tables(), self.watch_encryption());
+    }
+
+    async fn watch_tables(&self) {
         let mut repair = tokio::time::interval(REPAIR_EVERY);
         repair.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // The first tick is at once, and the daemon has just looked.
@@ -42,7 +46,9 @@ impl NetworkStore {
         let _turn = self.shared.overlay.turn.lock().await;
         let steps = self.with_state(|state| {
             state.serve_all();
-            state.all_steps(|_| true)
+            let mut steps = state.all_steps(|_| true);
+            steps.encryption = state.encryption_step();
+            steps
         });
         if !steps.whole.is_empty() {
             self.carry_out(steps).await;
@@ -84,6 +90,9 @@ impl NetworkStore {
             state.board.networks.values_mut().for_each(|overlay| overlay.has_failed = false);
             steps
         });
+        if self.with_state(|state| state.board.encryption.is_some()) {
+            self.reapply_encryption().await;
+        }
         self.carry_out(failed).await;
         let (networks, sandboxes) = self.with_state(|state| {
             let plans = state.plans.values().filter(|plan| state.is_in_overlay(plan));

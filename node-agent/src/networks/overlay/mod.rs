@@ -2,13 +2,14 @@
 //!
 //! Start reading at [`Board`], the node's view, then [`take`]: news of the managers become changes of the kernel, of names and of
 //! services. [`form`] is the pure part in between; [`attach`] lets plain containers join; [`ingress`] is the node's part in the
-//! ports that are published on every node; [`gateway`] the bridge by which containers reach the world. [`keep`] writes down
+//! ports that are published on every node; [`encryption`] its part in networks that nobody can read; [`gateway`] the bridge by which containers reach the world. [`keep`] writes down
 //! and repairs.
 //!
 //! The order that holds after a crash: a network is written down before anything of it is made, its table soon after it has
 //! changed. A daemon that comes back makes what is written down, and is told the rest by the managers.
 
 mod attach;
+mod encryption;
 pub(super) mod form;
 mod gateway;
 mod ingress;
@@ -20,12 +21,13 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ipnet::IpNet;
-use overlay_net::{OverlayRole, VirtualService};
+use overlay_net::{OverlayRole, VirtualService, WireguardSpec};
 use serde::{Deserialize, Serialize};
+use shoal_types::cluster::node::DataPathKey;
 use shoal_types::cluster::overlay::{EntryKey, OverlayEntry, OverlayNetwork, OverlayPeer};
 use shoal_types::container::networking::EndpointSpec;
 use shoal_types::{ContainerId, NetworkId, SandboxId, TaskId};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 pub(super) use self::form::Form;
 pub(super) use self::gateway::GATEWAY_BRIDGE;
@@ -52,6 +54,8 @@ pub(super) struct Board {
     /// Attachments that have ended and of which no manager knows it yet.
     owed: BTreeSet<TaskId>,
     ingress: Option<Ingress>,
+    /// What the encrypted data path was made last; `None` without an encrypted network.
+    encryption: Option<WireguardSpec>,
 }
 
 /// A network that spans nodes.
@@ -100,6 +104,10 @@ impl Record for OverlayRecord {
 /// What belongs to such networks and is not state.
 #[derive(Debug, Default)]
 pub(super) struct Surroundings {
+    /// The keys of this node for encrypted networks, as they are told to managers.
+    keys: watch::Sender<Vec<DataPathKey>>,
+    /// The cluster's authority is being exchanged, and keys with it.
+    rotation: Notify,
     /// Who this node is in its cluster, if it is in one.
     member: Mutex<Option<OverlayMember>>,
     /// Held while the kernel is brought to another state of the board, so that changes keep their order.
@@ -134,7 +142,7 @@ impl Overlay {
     pub(super) fn peers(&self) -> impl Iterator<Item = &OverlayPeer> {
         self.entries.values().filter_map(|entry| match entry {
             OverlayEntry::Peer(peer) => Some(peer),
-            OverlayEntry::Service(_) => None,
+            OverlayEntry::Service(_) | OverlayEntry::Keys(_) => None,
         })
     }
 

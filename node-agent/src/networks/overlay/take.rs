@@ -7,10 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use overlay_net::{Host, NetError, OverlaySpec, ServiceChange, VirtualService};
+use shoal_types::cluster::node::DataPathKey;
 use shoal_types::cluster::overlay::{EntryKey, OverlayEntry, OverlayNetwork};
 use shoal_types::protocol::{Assignment, AssignmentChange};
 use shoal_types::{NetworkId, SandboxId};
+use tokio::sync::watch;
 
+use super::encryption::EncryptionStep;
 use super::form::{Form, FormChanges, overlay_spec};
 use super::{Overlay, Standing};
 use crate::error::ErrorChain;
@@ -23,6 +26,7 @@ use crate::worker::{OverlayMember, OverlayNews, Overlays};
 /// What has to be done in the kernel.
 #[derive(Debug, Default)]
 pub(super) struct Steps {
+    pub(super) encryption: Option<EncryptionStep>,
     pub(super) whole: Vec<Whole>,
     changed: Vec<(NetworkId, FormChanges)>,
     pub(super) removed: Vec<NetworkId>,
@@ -54,6 +58,15 @@ impl Overlays for NetworkStore {
                 }
             }
         });
+        self.publish_keys().await;
+    }
+
+    fn data_path_keys(&self) -> watch::Receiver<Vec<DataPathKey>> {
+        self.shared.overlay.keys.subscribe()
+    }
+
+    fn renew_keys(&self) {
+        self.shared.overlay.rotation.notify_one();
     }
 
     async fn take(&self, news: OverlayNews) {
@@ -81,12 +94,15 @@ impl Overlays for NetworkStore {
             let all: Vec<NetworkId> = std::mem::take(&mut state.board.networks).into_keys().collect();
             state.board.attached.clear();
             state.board.owed.clear();
+            state.board.encryption = None;
             all.iter().for_each(|id| drop(state.networks.remove(id)));
             all
         });
         self.sync_ingress().await;
         self.forget_overlays(&removed).await;
-        self.carry_out(Steps { removed, ..Steps::default() }).await;
+        let encryption = Some(EncryptionStep::Remove);
+        self.carry_out(Steps { removed, encryption, ..Steps::default() }).await;
+        self.forget_keys().await;
         *self.shared.overlay.member.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
     }
 }
@@ -134,9 +150,9 @@ impl NetworkStore {
             return;
         }
         let _turn = self.shared.overlay.turn.lock().await;
-        let removed = self.with_state(State::take_unwanted);
+        let (removed, encryption) = self.with_state(|state| (state.take_unwanted(), state.encryption_step()));
         self.forget_overlays(&removed).await;
-        self.carry_out(Steps { removed, ..Steps::default() }).await;
+        self.carry_out(Steps { removed, encryption, ..Steps::default() }).await;
     }
 
     async fn forget_overlays(&self, removed: &[NetworkId]) {
@@ -194,6 +210,11 @@ impl State {
         }
         self.note_services(&anew, &service_changes, &mut steps);
         steps.removed = self.take_unwanted();
+        steps.encryption = self.encryption_step();
+        if news.extent == Extent::Whole && self.board.encryption.is_none() {
+            // A daemon before this one may have left something.
+            steps.encryption = Some(EncryptionStep::Remove);
+        }
         let living: BTreeSet<SandboxId> = self.plans.values().filter_map(Plan::sandbox_id).collect();
         self.board.served.retain(|id| living.contains(id));
         steps
@@ -334,6 +355,10 @@ fn carry_out(host: &Host, steps: Steps) -> BTreeSet<NetworkId> {
             failed.insert(id.clone());
         }
     };
+    if let Some(Err(error)) = steps.encryption.as_ref().map(|step| step.prepare(host)) {
+        // Nothing leaves in the clear meanwhile: peers of encrypted networks are not reached.
+        tracing::error!(error = %ErrorChain(&error), "encrypted data path is not as told");
+    }
     for Whole { id, name, spec, form } in steps.whole {
         check(&id, "tunnels", host.apply_overlay(&id, &spec, &form.tables()).map(drop));
         check(&id, "names", host.set_names(&id, &name, form.names.into_values().collect()));
@@ -356,6 +381,9 @@ fn carry_out(host: &Host, steps: Steps) -> BTreeSet<NetworkId> {
         for error in host.remove_overlay(&id) {
             tracing::warn!(network.id = %id, error = %ErrorChain(&error), "part of a network could not be removed");
         }
+    }
+    if let Some(step) = steps.encryption {
+        step.finish(host);
     }
     failed
 }
