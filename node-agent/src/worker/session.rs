@@ -219,7 +219,7 @@ async fn acknowledge(reports: Arc<dyn Reports>, mut sequences: watch::Receiver<u
         match tokio::time::timeout(HEARTBEAT_LIMIT, reports.acknowledge(sequence)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::debug!(%error, sequence, "managers are not told that this node is as told")
+                tracing::debug!(%error, sequence, "managers are not told that this node is as told");
             }
             Err(_) => tracing::debug!(sequence, "managers do not take in that this node is as told"),
         }
