@@ -283,8 +283,8 @@ pub(crate) enum Expr {
     Value(Register, Vec<u8>),
     /// Holds when the register equals the bytes, or differs from them.
     Compare(Register, Comparison, Vec<u8>),
-    /// Masks a 32-bit register in place.
-    Mask(Register, u32),
+    /// Masks what begins at the register in place, as many bytes as the mask has.
+    Mask(Register, Vec<u8>),
     /// Holds when the key that starts at the register is in the set.
     Lookup(Set, Register),
     /// Like `Lookup`, and loads the map's value.

@@ -406,9 +406,9 @@ fn write_expr(list: &mut Attributes<'_>, family: Family, expr: &Expr) {
         Expr::Mask(at, mask) => expression("bitwise", &|data| {
             data.network_number(1, register(*at));
             data.network_number(2, register(*at));
-            data.network_number(3, 4);
-            data.nest(4, &[], |value| value.bytes(1, &mask.to_ne_bytes()));
-            data.nest(5, &[], |value| value.bytes(1, &[0; 4]));
+            data.network_number(3, u32::try_from(mask.len()).unwrap_or(u32::MAX));
+            data.nest(4, &[], |value| value.bytes(1, mask));
+            data.nest(5, &[], |value| value.bytes(1, &vec![0; mask.len()]));
         }),
         Expr::Lookup(set, key) => expression("lookup", &|data| {
             data.text(1, set.name());

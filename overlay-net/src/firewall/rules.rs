@@ -300,6 +300,7 @@ fn translated() -> Vec<Expr> {
 
 fn flag(field: Field, mask: u32) -> Vec<Expr> {
     let zero = 0u32.to_ne_bytes().to_vec();
+    let mask = mask.to_ne_bytes().to_vec();
     vec![Expr::Load(field, 0), Expr::Mask(0, mask), Expr::Compare(0, Comparison::NotEqual, zero)]
 }
 
@@ -327,11 +328,16 @@ fn not_loopback_v6(family: Family) -> Vec<Expr> {
 fn not_link_local_v6(family: Family) -> Vec<Expr> {
     match family {
         Family::V4 => Vec::new(),
-        Family::V6 => vec![
-            Expr::Load(Field::DestinationAddress, 0),
-            Expr::Mask(0, u32::from_ne_bytes([0xff, 0xc0, 0, 0])),
-            Expr::Compare(0, Comparison::NotEqual, vec![0xfe, 0x80, 0, 0]),
-        ],
+        Family::V6 => {
+            let [mut mask, mut prefix] = [vec![0; 16], vec![0; 16]];
+            mask[..2].copy_from_slice(&[0xff, 0xc0]);
+            prefix[..2].copy_from_slice(&[0xfe, 0x80]);
+            vec![
+                Expr::Load(Field::DestinationAddress, 0),
+                Expr::Mask(0, mask),
+                Expr::Compare(0, Comparison::NotEqual, prefix),
+            ]
+        }
     }
 }
 
@@ -420,7 +426,7 @@ fn from_loopback() -> Vec<Expr> {
 
 /// `field in 127.0.0.0/8`
 fn loopback(field: Field) -> Vec<Expr> {
-    let mask = u32::from_ne_bytes([255, 0, 0, 0]);
+    let mask = vec![255, 0, 0, 0];
     vec![Expr::Load(field, 0), Expr::Mask(0, mask), Expr::Compare(0, Comparison::Equal, vec![127, 0, 0, 0])]
 }
 

@@ -59,7 +59,7 @@ fn the_tables_read_as_they_are_meant() {
             chain("ip6", "output"),
             [
                 "type nat hook output priority -100; policy accept;",
-                "ip6 daddr != ::1 fib daddr type local jump publish",
+                "ip6 daddr != ::1 ip6 daddr != fe80::/10 fib daddr type local jump publish",
             ]
         );
         assert_eq!(
