@@ -39,6 +39,7 @@ mod schema;
 mod service;
 pub mod state;
 mod stream;
+mod upload;
 pub mod version;
 mod websocket;
 
