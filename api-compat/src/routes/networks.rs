@@ -74,9 +74,6 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-/// Names of networks that every node has and nobody made.
-const PREDEFINED: [&str; 3] = ["bridge", "host", "none"];
-
 async fn list(call: Call) -> Outcome {
     let filters = Filters::of(&call.query, &["dangling", "driver", "id", "label", "name", "scope", "type"])?;
     let origin = filters.each("type", |value| match value {
@@ -99,13 +96,8 @@ async fn list(call: Call) -> Outcome {
         // Both kinds at once are all networks.
         origin: if origin.len() == 1 { origin.first().copied() } else { None },
     };
-    let wants_dangling = filter.dangling;
     let of_cluster = cluster_networks::listed(&call.shared.state.cluster, &filter).await;
-    let mut networks = call.shared.state.node.networks.list(filter).await?;
-    if wants_dangling == Some(true) {
-        // Those that are always there do not dangle, whoever uses them.
-        networks.retain(|network| !PREDEFINED.contains(&network.spec.name.as_str()));
-    }
+    let networks = call.shared.state.node.networks.list(filter).await?;
     let known = cluster_networks::ids(&of_cluster);
     let of_node = networks.iter().filter(|network| !known.contains(network.id.as_str()));
     let shown = of_cluster

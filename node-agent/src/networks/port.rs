@@ -72,7 +72,9 @@ impl Networks for NetworkPort {
             let spec = &network.spec;
             let origin =
                 if predefined::is_name(&spec.name) { NetworkOrigin::Builtin } else { NetworkOrigin::Custom };
-            filter.dangling.is_none_or(|dangling| dangling != is_used)
+            // Those that are always there do not dangle, whoever uses them.
+            let is_held = is_used || origin == NetworkOrigin::Builtin;
+            filter.dangling.is_none_or(|dangling| dangling != is_held)
                 && (filter.drivers.is_empty() || filter.drivers.contains(&spec.driver))
                 && (filter.ids.is_empty() || filter.ids.iter().any(|id| network.id.as_str().starts_with(id)))
                 && (names.is_empty() || names.iter().any(|name| name.is_match(&spec.name)))
