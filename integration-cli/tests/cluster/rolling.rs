@@ -144,7 +144,6 @@ fn deploy(cluster: &Cluster, release: u32) {
     let mut deploy = cluster.node(1).docker_command(&[
         "stack",
         "deploy",
-        "--detach",
         "--resolve-image=never",
         "--compose-file",
         file.as_str(),
