@@ -129,6 +129,12 @@ impl Recording {
         }
     }
 
+    /// Takes what has arrived meanwhile, without waiting, and returns everything so far, in order.
+    pub fn so_far(&mut self) -> &[Event] {
+        self.seen.extend(self.events.try_iter());
+        &self.seen
+    }
+
     /// Everything seen so far, in order.
     #[must_use]
     pub fn seen(&self) -> &[Event] {

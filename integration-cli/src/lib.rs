@@ -34,6 +34,7 @@ pub mod process;
 pub mod pty;
 pub mod registry;
 pub mod report;
+pub mod resolver;
 pub mod runner;
 pub mod session;
 pub mod stdcopy;

@@ -65,6 +65,12 @@ const PARTS: &[Part] = &[
         run: rolling,
     },
     Part {
+        name: "churn",
+        in_all: false,
+        help: "a thousand tasks on five nodes are replaced while names are asked for; none may be wrong",
+        run: churn,
+    },
+    Part {
         name: "convergence",
         in_all: false,
         help: "how soon 100 nodes, simulated, know that a task has moved; 250 moves",
@@ -172,6 +178,15 @@ fn rolling() -> Result<()> {
     let plan = plan.as_deref().unwrap_or("requests=500 updates=5");
     let test = ["test", "--package", "integration-cli", "--locked", "--", "cluster::rolling"];
     call_with("cargo", &test, &[("SHOAL_ROLLING", plan)])
+}
+
+/// `SHOAL_CHURN` in the environment takes the place of the usual plan.
+fn churn() -> Result<()> {
+    build_daemon()?;
+    let plan = std::env::var("SHOAL_CHURN");
+    let plan = plan.as_deref().unwrap_or("nodes=5 replacements=1000");
+    let test = ["test", "--package", "integration-cli", "--locked", "--", "cluster::churn"];
+    call_with("cargo", &test, &[("SHOAL_CHURN", plan)])
 }
 
 /// `SHOAL_CONVERGENCE` in the environment takes the place of the usual plan.

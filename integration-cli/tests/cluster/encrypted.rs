@@ -24,10 +24,6 @@ fn place(node: &OwnDaemon) -> PathBuf {
 fn containers_of_encrypted_networks_reach_each_other_and_keys_change(t: &Test) {
     let cluster = Cluster::formed(t, 1, 1);
     let (one, two) = (cluster.node(1), cluster.node(2));
-    for node in [one, two] {
-        // Sessions are opened anew for the new authority, and what they tell may meet a container that is being removed.
-        node.daemon().announce("services of a container are not as told");
-    }
     one.docker("network create -d overlay --attachable --opt encrypted net").ok();
     for (number, node) in [(1, one), (2, two)] {
         node.docker(&format!("run -d --name c{number} --network net busybox park")).ok();

@@ -4,6 +4,7 @@
 //! belong into a suite of their own; those here are what every change has to pass.
 
 mod availability;
+mod churn;
 mod clients;
 mod disks;
 mod encrypted;
@@ -50,6 +51,7 @@ const EXPECTED: [&str; 12] = [
 pub(crate) fn cases() -> Vec<Case> {
     [
         availability::cases(),
+        churn::cases(),
         disks::cases(),
         encrypted::cases(),
         failover::cases(),

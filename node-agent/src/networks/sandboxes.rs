@@ -33,7 +33,7 @@ use crate::error::NodeError;
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
     request: NetworkRequest,
-    id: SandboxId,
+    pub(super) id: SandboxId,
     assignments: Vec<Assignment>,
     /// What is there in the kernel; `None` before the namespace exists.
     sandbox: Option<Sandbox>,
@@ -125,7 +125,7 @@ impl ContainerNetworks for NetworkStore {
 
     async fn disconnect(&self, container: ContainerId) -> Vec<NodeError> {
         self.detach(container, None);
-        let Some(plan) = self.with_state(|state| state.plans.remove(&container)) else { return Vec::new() };
+        let Some(plan) = self.with_state(|state| state.take_plan(&container)) else { return Vec::new() };
         let mut errors = Vec::new();
         if let Some(sandbox) = plan.sandbox {
             match self.remove_sandbox(sandbox).await {
@@ -264,7 +264,7 @@ impl ContainerNetworks for NetworkStore {
             let lost: Vec<ContainerId> =
                 state.plans.keys().filter(|container| !runs.contains_key(container)).copied().collect();
             for container in lost {
-                let Some(plan) = state.plans.remove(&container) else { continue };
+                let Some(plan) = state.take_plan(&container) else { continue };
                 plan.assignments.iter().for_each(|given| state.take_back(container, given));
             }
         });

@@ -118,13 +118,7 @@ impl NetworkStore {
                 return;
             }
         };
-        self.with_state(|state| {
-            for id in failed {
-                if let Some(overlay) = state.board.networks.get_mut(&id) {
-                    overlay.has_failed = true;
-                }
-            }
-        });
+        self.with_state(|state| state.note_failures(failed));
     }
 
     /// Tells the sandbox of a container which services it reaches. To be called once its interfaces are there.
@@ -312,6 +306,27 @@ impl State {
         }
     }
 
+    /// Remembers what has to be given whole again at the next repair.
+    ///
+    /// What is told may meet a container that is being removed: its plan is gone before its namespace, and then there is nobody left
+    /// to be told.
+    fn note_failures(&mut self, failures: Failures) {
+        let Failures { mut networks, sandboxes } = failures;
+        for (sandbox, error) in sandboxes {
+            let Some(plan) = self.plans.values().find(|plan| plan.sandbox_id() == Some(sandbox)) else {
+                tracing::debug!(sandbox.id = %sandbox, error = %ErrorChain(&error), "a container left while it was told");
+                continue;
+            };
+            tracing::error!(sandbox.id = %sandbox, error = %ErrorChain(&error), "services of a container are not as told");
+            networks.extend(plan.networks().cloned());
+        }
+        for id in networks {
+            if let Some(overlay) = self.board.networks.get_mut(&id) {
+                overlay.has_failed = true;
+            }
+        }
+    }
+
     /// Forgets networks that nobody wants and nobody is in.
     pub(super) fn take_unwanted(&mut self) -> Vec<NetworkId> {
         let networks = &mut self.networks;
@@ -321,6 +336,13 @@ impl State {
         let gone: Vec<NetworkId> = self.board.networks.extract_if(.., is_gone).map(|(id, _)| id).collect();
         gone.iter().for_each(|id| drop(networks.remove(id)));
         gone
+    }
+
+    /// Forgets what a container was to have, and that it is told of services: one of the same id is told anew.
+    pub(in crate::networks) fn take_plan(&mut self, container: &shoal_types::ContainerId) -> Option<Plan> {
+        let plan = self.plans.remove(container)?;
+        self.board.served.remove(&plan.id);
+        Some(plan)
     }
 
     /// Counts every container that runs as one that is told its services; for a start of the daemon.
@@ -346,9 +368,16 @@ impl State {
     }
 }
 
-/// Does what follows from news; the networks with which something went wrong.
-fn carry_out(host: &Host, steps: Steps) -> BTreeSet<NetworkId> {
-    let mut failed = BTreeSet::new();
+/// What went wrong.
+#[derive(Debug, Default)]
+struct Failures {
+    networks: BTreeSet<NetworkId>,
+    sandboxes: Vec<(SandboxId, NetError)>,
+}
+
+/// Does what follows from news.
+fn carry_out(host: &Host, steps: Steps) -> Failures {
+    let Failures { networks: mut failed, mut sandboxes } = Failures::default();
     let mut check = |id: &NetworkId, what: &'static str, outcome: Result<(), NetError>| {
         if let Err(error) = outcome {
             tracing::error!(network.id = %id, error = %ErrorChain(&error), what, "network is not as told");
@@ -372,10 +401,10 @@ fn carry_out(host: &Host, steps: Steps) -> BTreeSet<NetworkId> {
         }
     }
     for (sandbox, services) in steps.services {
-        report(&sandbox, host.set_services(&sandbox, &services).map(drop));
+        sandboxes.extend(host.set_services(&sandbox, &services).err().map(|error| (sandbox, error)));
     }
     for (sandbox, changes) in steps.service_changes {
-        report(&sandbox, host.change_services(&sandbox, &changes));
+        sandboxes.extend(host.change_services(&sandbox, &changes).err().map(|error| (sandbox, error)));
     }
     for id in steps.removed {
         for error in host.remove_overlay(&id) {
@@ -385,11 +414,5 @@ fn carry_out(host: &Host, steps: Steps) -> BTreeSet<NetworkId> {
     if let Some(step) = steps.encryption {
         step.finish(host);
     }
-    failed
-}
-
-fn report(sandbox: &SandboxId, outcome: Result<(), NetError>) {
-    if let Err(error) = outcome {
-        tracing::error!(sandbox.id = %sandbox, error = %ErrorChain(&error), "services of a container are not as told");
-    }
+    Failures { networks: failed, sandboxes }
 }
