@@ -69,9 +69,8 @@ pub(crate) async fn follow(desk: Arc<Desk>, node: NodeId, stop: CancellationToke
 
 /// Leads, for as long as it is driven.
 async fn lead(desk: &Arc<Desk>, node: NodeId) {
-    // What was acknowledged before must be applied before anything is decided or shown. A manager that has died and comes back before
-    // others have elected leads on in its old term, with what its disk has of the objects, which may be less than its log; a
-    // barrier for reads does not notice. What is committed now takes all of that along.
+    // What was acknowledged before must be applied before anything is decided or shown. After a start this manager has what its disk
+    // has of the objects, which may be less than its log. What is committed now takes all of that along.
     while let Err(error) = desk.group.commit(Vec::new()).await {
         tracing::debug!(%error, "leadership is not confirmed yet");
         // A majority may answer at any time, and nothing tells when.

@@ -1,17 +1,23 @@
-//! Managers whose disks fail them: slow, not answering at all.
+//! Managers whose disks fail them: full, slow, not answering at all.
 //!
-//! Start reading at the case. A manager's data lie on a file system of their own that can be frozen: what is written to
-//! a frozen one waits, as with a disk that does not answer. A full disk is not tried here: see docs/cluster.md.
+//! Start reading at any case. A manager's data lie on a file system of their own, small or one that can be frozen: what is written to
+//! a frozen one waits, as with a disk that does not answer.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use integration_cli::condition::within;
+use integration_cli::condition::{eventually, within};
+use integration_cli::http::Request;
+use integration_cli::report::note;
 use integration_cli::{OwnDaemon, Test, cases};
+use serde_json::{Value, json};
 
 use super::clients::Clients;
 use super::{Cluster, REST, options};
 
-cases![a_leader_whose_disk_is_slow_or_hangs_holds_nobody_up_for_long];
+cases![
+    a_leader_whose_disk_is_full_is_replaced_and_returns_when_there_is_room,
+    a_leader_whose_disk_is_slow_or_hangs_holds_nobody_up_for_long,
+];
 
 /// For how long a disk does not answer.
 const HANG: Duration = Duration::from_secs(10);
@@ -27,6 +33,46 @@ fn give_disk(node: &OwnDaemon, number: usize, mount: &str) {
 
 fn data(node: &OwnDaemon) -> String {
     node.daemon().machine().root().join("data").display().to_string()
+}
+
+/// Creates a config of 400 KiB, sixteen of which are more than there is room for in what a store has taken of the disk.
+#[track_caller]
+fn create_large(through: &OwnDaemon, number: usize) {
+    let spec = json!({"Name": format!("c{number}"), "Data": "A".repeat(400 << 10)});
+    within(REST, "writes are acknowledged", || {
+        let reply = through.try_send(Request::new("POST", "/configs/create").json(&spec)).ok()?;
+        (reply.status == 201 || reply.message().contains("already exists")).then_some(())
+    });
+}
+
+fn a_leader_whose_disk_is_full_is_replaced_and_returns_when_there_is_room(t: &Test) {
+    let cluster = Cluster::bare(t, 3);
+    cluster.nodes.iter().for_each(|node| node.daemon().announce(""));
+    let (one, two) = (cluster.node(1), cluster.node(2));
+    give_disk(one, 1, "mount -t tmpfs -o size=64m shoal-it data");
+    cluster.form(3);
+    let fill = format!("{}/fill", data(one));
+    one.host(&format!("dd if=/dev/zero of={fill} bs=64k 2>/dev/null; test -s {fill}")).ok();
+    let mut longest = Duration::ZERO;
+    for number in 0..16 {
+        let begun = Instant::now();
+        create_large(two, number);
+        longest = longest.max(begun.elapsed());
+    }
+    note(&format!("the longest write while the disk of the leader was full took {longest:?}"));
+    assert_ne!(eventually("somebody leads", || super::faults::leader(&cluster, 2)), 1);
+    one.host(&format!("rm {fill}")).ok();
+    let freed = Instant::now();
+    within(REST, "the manager is back and has everything", || {
+        (cluster.try_list(1, "/configs")?.len() == 16).then_some(())
+    });
+    within(REST, "it takes part again", || {
+        let nodes = cluster.try_list(2, "/nodes")?;
+        let is_reachable = |node: &&Value| node["ManagerStatus"]["Reachability"] == "reachable";
+        (nodes.iter().filter(is_reachable).count() == 3).then_some(())
+    });
+    note(&format!("it took part again {:?} after there was room", freed.elapsed()));
+    cluster.dissolve();
 }
 
 fn a_leader_whose_disk_is_slow_or_hangs_holds_nobody_up_for_long(t: &Test) {

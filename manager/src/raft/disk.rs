@@ -3,7 +3,7 @@
 //! Start reading at [`Disk`]. One file, `manager/store.redb`; every value is sealed (`crate::seal`) under the name `table/key`:
 //!
 //! ```text
-//! about    key: text     "member" | "vote" | "purged" | "applied"
+//! about    key: text     "member" | "vote" | "purged" | "applied" | "probe"
 //! log      key: index    raft's entries
 //! objects  key: text     task/0a1b…  (store::Key)
 //! ```
@@ -36,6 +36,10 @@ const OBJECTS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("obj
 pub(crate) const FILE: &str = "store.redb";
 /// Pages kept in memory; objects are in memory anyway.
 const CACHE_BYTES: usize = 8 << 20;
+/// The record by which it is tried whether there is room.
+const PROBE: &str = "probe";
+/// About what a leader may have to write at once.
+const PROBE_BYTES: usize = 500 << 10;
 /// Writes that wait; raft has one or two under way, the rest is room for the store's.
 const MAX_WAITING: usize = 256;
 
@@ -212,6 +216,12 @@ impl Disk {
         done.await.map_err(|_| DiskError::new("it is closed after a failure"))?
     }
 
+    /// Writes as much as a leader may have to write at once, and takes it away again: fails if there is no room, or no way to write.
+    pub(crate) async fn probe(&self) -> Result<(), DiskError> {
+        self.write(vec![Step::About(PROBE, vec![0; PROBE_BYTES])], Flush::Now).await?;
+        self.write(vec![Step::About(PROBE, Vec::new())], Flush::Later).await
+    }
+
     /// A record about this manager. Blocks.
     pub(crate) fn about<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, DiskError> {
         let transaction = self.open_database()?.begin_read().map_err(DiskError::new)?;
@@ -248,6 +258,16 @@ impl Disk {
             }
         }
         Ok(entries)
+    }
+
+    /// Index and length of each entry of the log. Blocks.
+    pub(crate) fn entry_lengths(&self) -> Result<Vec<(u64, usize)>, DiskError> {
+        let transaction = self.open_database()?.begin_read().map_err(DiskError::new)?;
+        let table = transaction.open_table(LOG).map_err(DiskError::new)?;
+        let length = |record: Result<(redb::AccessGuard<'_, u64>, redb::AccessGuard<'_, &[u8]>), _>| {
+            record.map(|(index, sealed)| (index.value(), sealed.value().len()))
+        };
+        table.iter().map_err(DiskError::new)?.map(length).collect::<Result<_, _>>().map_err(DiskError::new)
     }
 
     /// The newest entry of the log. Blocks.

@@ -12,7 +12,8 @@ use openraft::storage::{LogFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::{ErrorSubject, ErrorVerb, OptionalSend, RaftLogId as _};
 
 use super::disk::{Disk, DiskError, Flush, Step, encode};
-use super::types::{Entry, LogId, StorageError, TypeConfig, Vote};
+use super::lengths::Lengths;
+use super::types::{Entry, LogId, MemberId, StorageError, TypeConfig, Vote};
 
 const VOTE: &str = "vote";
 const PURGED: &str = "purged";
@@ -25,6 +26,7 @@ const MESSAGE_BYTES: usize = 2 << 20;
 #[derive(Debug, Clone)]
 pub(crate) struct LogStore {
     disk: Disk,
+    me: MemberId,
     tail: Arc<Mutex<Tail>>,
 }
 
@@ -37,10 +39,13 @@ struct Tail {
     unflushed: u64,
     /// The last entry that was removed from the log's beginning.
     purged: Option<LogId>,
+    /// Of all entries, whether or not they are in memory.
+    lengths: Lengths,
 }
 
 impl Tail {
     fn push(&mut self, index: u64, entry: Entry, size: usize) {
+        self.lengths.push(index, size);
         if let Some((_, replaced)) = self.entries.insert(index, (entry, size)) {
             self.bytes -= replaced;
         }
@@ -61,12 +66,14 @@ impl Tail {
     fn truncate(&mut self, from: u64) {
         let removed = self.entries.split_off(&from);
         self.bytes -= removed.values().map(|(_, size)| size).sum::<usize>();
+        self.lengths.truncate(from);
     }
 
     fn purge(&mut self, up_to: u64) {
         let kept = self.entries.split_off(&up_to.saturating_add(1));
         self.bytes = kept.values().map(|(_, size)| size).sum();
         self.entries = kept;
+        self.lengths.purge(up_to);
     }
 
     /// The entries of a range, if all that exist are here.
@@ -88,11 +95,20 @@ impl Tail {
 }
 
 impl LogStore {
-    /// The log in `disk`. Blocks.
-    pub(crate) fn open(disk: Disk) -> Result<Self, DiskError> {
+    /// The log of member `me` in `disk`. Blocks.
+    pub(crate) fn open(disk: Disk, me: MemberId) -> Result<Self, DiskError> {
         // `None` is stored as such when a log was begun anew before its first entry.
         let purged = disk.about::<Option<LogId>>(PURGED)?.flatten();
-        Ok(Self { disk, tail: Arc::new(Mutex::new(Tail { purged, ..Tail::default() })) })
+        let mut lengths = Lengths::default();
+        for (index, bytes) in disk.entry_lengths()? {
+            lengths.push(index, bytes);
+        }
+        Ok(Self { disk, me, tail: Arc::new(Mutex::new(Tail { purged, lengths, ..Tail::default() })) })
+    }
+
+    /// How long the log is, entry by entry; `read` must be brief.
+    pub(super) fn lengths<T>(&self, read: impl FnOnce(&Lengths) -> T) -> T {
+        read(&self.tail().lengths)
     }
 
     /// The id of the last entry that was removed from the log's beginning.
@@ -179,7 +195,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, StorageError> {
-        self.disk.about(VOTE).map_err(|source| failure(ErrorSubject::Vote, ErrorVerb::Read, &source))
+        let vote: Option<Vote> =
+            self.disk.about(VOTE).map_err(|source| failure(ErrorSubject::Vote, ErrorVerb::Read, &source))?;
+        Ok(vote.map(|vote| without_leading(vote, self.me)))
     }
 
     async fn append<I>(&mut self, entries: I, callback: LogFlushed<TypeConfig>) -> Result<(), StorageError>
@@ -230,11 +248,35 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 }
 
+/// A member's vote as it begins with it. One that led would lead on in its old term, and if that had ended because it cannot write, it
+/// would do so each time that it begins, hold the others' loyalty and acknowledge nothing. As a candidate of that term, which it was
+/// once, it has forgotten nothing that it promised, and leads only when it is elected anew.
+fn without_leading(vote: Vote, me: MemberId) -> Vote {
+    if vote.leader_id.voted_for() == Some(me) { Vote::new(vote.leader_id.term, me) } else { vote }
+}
+
 /// A failure in openraft's terms; the member stops after it.
 pub(super) fn failure(
-    subject: ErrorSubject<super::types::MemberId>,
+    subject: ErrorSubject<MemberId>,
     verb: ErrorVerb,
     source: &(impl std::error::Error + 'static),
 ) -> StorageError {
     StorageError::from_io_error(subject, verb, std::io::Error::other(source.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_begins_as_a_candidate_of_the_term_in_which_it_led() {
+        for (vote, expected) in [
+            (Vote::new_committed(3, 7), Vote::new(3, 7)),
+            (Vote::new(3, 7), Vote::new(3, 7)),
+            (Vote::new_committed(3, 8), Vote::new_committed(3, 8)),
+            (Vote::default(), Vote::default()),
+        ] {
+            assert_eq!(without_leading(vote, 7), expected, "{vote}");
+        }
+    }
 }

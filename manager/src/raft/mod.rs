@@ -1,14 +1,16 @@
 //! The replicated store over raft: one member of the managers' group.
 //!
-//! Start reading at [`Group`]. [`disk`] is the database, [`log`] and [`machine`] what raft keeps in it, [`network`] its messages, [`elections`] who stands
+//! Start reading at [`Group`]. [`disk`] is the database, [`log`] and [`machine`] what raft keeps in it, [`network`] its messages, [`appends`] those that take long, [`elections`] who stands
 //! for election and when, [`members`] who belongs, [`compaction`] how long the log becomes, [`alone`] who begins with what is there. openraft is used through its stable 0.9 and no type of it leaves this module; what that release
 //! lacks is made here: asking around before an election (instead of pre-vote), stepping back without a quorum, handing
 //! leadership over.
 
 mod alone;
+mod appends;
 mod compaction;
 mod disk;
 mod elections;
+mod lengths;
 mod log;
 mod machine;
 mod members;
@@ -323,7 +325,9 @@ async fn watch_leadership(group: Arc<Group>) {
     let mut led_since: Option<(u64, Instant)> = None;
     loop {
         let seen = metrics.borrow_and_update().clone();
-        let leadership = if seen.state == ServerState::Leader {
+        let leadership = if seen.running_state.is_err() {
+            Leadership::Nowhere
+        } else if seen.state == ServerState::Leader {
             let since = match led_since {
                 Some((term, since)) if term == seen.current_term => since,
                 _ => led_since.insert((seen.current_term, Instant::now())).1,
@@ -362,18 +366,19 @@ pub(crate) fn exists(directory: &Path) -> bool {
     directory.join(disk::FILE).exists()
 }
 
+/// Opens what raft keeps. A member whose store cannot be written does not begin: it could only disturb the others.
 async fn open_stores(
     directory: PathBuf,
     keys: StoreKeys,
 ) -> Result<(Disk, LogStore, Machine, MemberId), ClusterError> {
+    let failed = |source| ClusterError::local("opening the manager's database", source);
     let opened = tokio::task::spawn_blocking(move || {
         let disk = Disk::open(&directory, keys)?;
         let id = disk.about::<MemberId>(MEMBER)?;
-        Ok::<_, DiskError>((disk.clone(), LogStore::open(disk.clone())?, Machine::open(disk)?, id))
+        Ok::<_, DiskError>((disk, id))
     });
-    let opened =
-        opened.await.map_err(|source| ClusterError::local("opening the manager's database", source))?;
-    let (disk, log, machine, id) = opened?;
+    let (disk, id) = opened.await.map_err(failed)??;
+    disk.probe().await?;
     let id = match id {
         Some(id) => id,
         None => {
@@ -382,6 +387,10 @@ async fn open_stores(
             drawn
         }
     };
+    let opened = tokio::task::spawn_blocking(move || {
+        Ok::<_, DiskError>((disk.clone(), LogStore::open(disk.clone(), id)?, Machine::open(disk)?))
+    });
+    let (disk, log, machine) = opened.await.map_err(failed)??;
     Ok((disk, log, machine, id))
 }
 

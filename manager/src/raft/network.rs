@@ -1,6 +1,6 @@
 //! Raft's messages over the calls between nodes, both ways.
 //!
-//! Start reading at [`Peers`], which sends; [`receive_snapshot`] takes what [`send_snapshot`] has sent: a line with vote and metadata, a line for each
+//! Start reading at [`Peers`], which sends (entries: [`super::appends`]); [`receive_snapshot`] takes what [`send_snapshot`] has sent: a line with vote and metadata, a line for each
 //! object, and a last line with their number and digest.
 
 use std::collections::HashMap;
@@ -19,9 +19,11 @@ use openraft::raft::{
 };
 use openraft::storage::Snapshot as RaftSnapshot;
 use ring::digest::{Context, SHA256};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shoal_types::ErrorKind;
 
+use super::appends::UnderWay;
 use super::types::{Member, MemberId, SnapshotMeta, StateView, TypeConfig, Vote};
 use crate::error::ClusterError;
 use crate::rpc::client::RpcClient;
@@ -62,19 +64,27 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
     type Network = PeerLink;
 
     async fn new_client(&mut self, target: MemberId, node: &Member) -> PeerLink {
-        PeerLink { peers: self.clone(), target, member: node.clone() }
+        PeerLink { way: Way { peers: self.clone(), target, address: node.address }, under_way: None }
     }
 }
 
 /// The way to one other member.
 #[derive(Debug)]
 pub(crate) struct PeerLink {
-    peers: Peers,
-    target: MemberId,
-    member: Member,
+    pub(super) way: Way,
+    /// Entries that were sent and not answered yet.
+    pub(super) under_way: Option<UnderWay>,
 }
 
-type CallError = RPCError<MemberId, Member, RaftError<MemberId>>;
+/// To whom, by whom.
+#[derive(Debug, Clone)]
+pub(super) struct Way {
+    peers: Peers,
+    target: MemberId,
+    address: std::net::SocketAddr,
+}
+
+pub(super) type CallError = RPCError<MemberId, Member, RaftError<MemberId>>;
 
 impl RaftNetwork<TypeConfig> for PeerLink {
     async fn append_entries(
@@ -82,10 +92,7 @@ impl RaftNetwork<TypeConfig> for PeerLink {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<MemberId>, CallError> {
-        let call = self.peers.client.call(self.member.address, paths::RAFT_APPEND, &rpc, option.hard_ttl());
-        let answer = call.await.map_err(call_error)?;
-        self.peers.note(self.target);
-        Ok(answer)
+        self.append(rpc, option.hard_ttl()).await
     }
 
     async fn vote(
@@ -93,8 +100,7 @@ impl RaftNetwork<TypeConfig> for PeerLink {
         rpc: VoteRequest<MemberId>,
         option: RPCOption,
     ) -> Result<VoteResponse<MemberId>, CallError> {
-        let call = self.peers.client.call(self.member.address, paths::RAFT_VOTE, &rpc, option.hard_ttl());
-        call.await.map_err(call_error)
+        self.way.call(paths::RAFT_VOTE, &rpc, option.hard_ttl()).await.map_err(call_error)
     }
 
     async fn full_snapshot(
@@ -105,14 +111,14 @@ impl RaftNetwork<TypeConfig> for PeerLink {
         _: RPCOption,
     ) -> Result<SnapshotResponse<MemberId>, StreamingError<TypeConfig, Fatal<MemberId>>> {
         let head = SnapshotHead { vote, meta: snapshot.meta };
-        let send = send_snapshot(&self.peers.client, self.member.address, head, *snapshot.snapshot);
+        let send = send_snapshot(&self.way.peers.client, self.way.address, head, *snapshot.snapshot);
         // Either may be dropped: a snapshot that was sent in part is thrown away by its receiver.
         let answer = tokio::select! {
             answer = send => answer,
             closed = cancel => return Err(StreamingError::Closed(closed)),
         };
         let answer = answer.map_err(|source| StreamingError::Unreachable(Unreachable::new(&source)))?;
-        self.peers.note(self.target);
+        self.way.note();
         Ok(answer)
     }
 
@@ -121,7 +127,24 @@ impl RaftNetwork<TypeConfig> for PeerLink {
     }
 }
 
-fn call_error(error: ClusterError) -> CallError {
+impl Way {
+    /// Asks the member and waits for the answer.
+    pub(super) async fn call<Q: Serialize + Sync, A: DeserializeOwned>(
+        &self,
+        path: &str,
+        question: &Q,
+        limit: Duration,
+    ) -> Result<A, ClusterError> {
+        self.peers.client.call(self.address, path, question, limit).await
+    }
+
+    /// Notes that the member has answered.
+    pub(super) fn note(&self) {
+        self.peers.note(self.target);
+    }
+}
+
+pub(super) fn call_error(error: ClusterError) -> CallError {
     match error {
         ClusterError::Unreachable(_) => RPCError::Unreachable(Unreachable::new(&error)),
         other => RPCError::Network(NetworkError::new(&other)),

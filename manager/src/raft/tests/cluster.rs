@@ -25,12 +25,17 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Pairs of nodes of which the second does not hear the first.
 type Cuts = Arc<Mutex<HashSet<(NodeId, NodeId)>>>;
 
+/// Messages larger than this take [`LONG`] to a slow member: longer than a leader may be silent or unanswered.
+const LARGE: u64 = 16 << 10;
+const LONG: Duration = Duration::from_secs(3);
+
 struct World {
     authority: Authority,
     trust_root: String,
     cluster: ClusterId,
     dir: tempfile::TempDir,
     cuts: Cuts,
+    is_slow: bool,
     raft: RaftSettings,
 }
 
@@ -46,6 +51,7 @@ struct Gate {
     group: Arc<Group>,
     me: NodeId,
     cuts: Cuts,
+    is_slow: bool,
 }
 
 #[async_trait]
@@ -57,6 +63,10 @@ impl Service for Gate {
         }
         if call.path == paths::HEALTH {
             return Reply::json(&self.me);
+        }
+        if self.is_slow && hyper::body::Body::size_hint(&call.body).lower() > LARGE {
+            // The way itself, which takes its time.
+            tokio::time::sleep(LONG).await;
         }
         self.group.serve(call).await.unwrap()
     }
@@ -71,6 +81,7 @@ impl World {
             cluster: ClusterId::random(),
             dir: tempfile::tempdir().unwrap(),
             cuts: Cuts::default(),
+            is_slow: false,
             raft: RaftSettings::default(),
         }
     }
@@ -94,7 +105,8 @@ impl World {
             me: Member { node, address },
         };
         let group = Group::open(config, client).await.unwrap();
-        let gate = Gate { group: Arc::clone(&group), me: node, cuts: Arc::clone(&self.cuts) };
+        let (cuts, is_slow) = (Arc::clone(&self.cuts), self.is_slow);
+        let gate = Gate { group: Arc::clone(&group), me: node, cuts, is_slow };
         listener.serve(socket, Arc::clone(&credentials), Arc::new(gate));
         MemberNode { group, listener, credentials, address }
     }
@@ -318,6 +330,26 @@ async fn a_member_that_lags_behind_the_log_is_sent_a_snapshot() {
     let member = Member { node: newcomer.credentials.node_id(), address: newcomer.address };
     members[0].group.add_member(newcomer.group.id(), member).await.unwrap();
     eventually("the newcomer has everything", || (1..=300).all(|service| newcomer.has(service))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_takes_long_to_arrive_arrives_and_costs_no_leader() {
+    let mut world = World::new();
+    world.is_slow = true;
+    let members = world.group(3).await;
+    let term = *members[0].group.leadership().borrow();
+    let mut losses = members[0].group.leadership();
+    let mut large = fixtures::service(1, 1);
+    large.spec.labels.insert("large".into(), "x".repeat(64 << 10));
+    let changes = vec![Change::Create(large.into())];
+    in_time("it is committed", members[0].group.commit(changes)).await.unwrap();
+    assert_eq!(*losses.borrow_and_update(), term, "it leads on");
+    eventually("everybody has it", || members.iter().all(|member| member.has(1))).await;
+    in_time("what follows is committed", members[0].group.commit(create(2))).await.unwrap();
+    eventually("and has that", || members.iter().all(|member| member.has(2))).await;
+    for member in members {
+        member.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,7 +17,7 @@ impl StoreBuilder<TypeConfig, LogStore, Machine, tempfile::TempDir> for Builder 
     async fn build(&self) -> Result<(tempfile::TempDir, LogStore, Machine), StorageError> {
         let dir = tempfile::tempdir().unwrap();
         let disk = Disk::open(dir.path(), StoreKeys { current: Key::random(), former: None }).unwrap();
-        let (log, machine) = (LogStore::open(disk.clone()).unwrap(), Machine::open(disk).unwrap());
+        let (log, machine) = (LogStore::open(disk.clone(), 1).unwrap(), Machine::open(disk).unwrap());
         Ok((dir, log, machine))
     }
 }
