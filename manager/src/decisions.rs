@@ -88,12 +88,12 @@ impl Decisions {
         let mut draft = self.draft(snapshot, now);
         self.orchestrate(&mut draft)?;
         if draft.n_changes() > 0 {
-            return Ok(draft.into_changes());
+            // New tasks get addresses and nodes at once, so that a wish costs one commit and not one for each stage.
+            self.places = Places::Open;
         }
         if self.places == Places::Settled && self.endpoints.is_empty() {
             return Ok(Vec::new());
         }
-        let mut draft = self.draft(snapshot, now);
         let allocated = self.allocator.allocate(&mut draft, self.endpoints.iter().copied())?;
         dispose(&mut draft)?;
         let scheduled = schedule(&mut draft)?;

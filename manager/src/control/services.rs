@@ -1,7 +1,7 @@
 //! Services, as users make, change and end them.
 //!
 //! Start reading at the implementation of [`Services`]. A change is written as a new spec and version; exchanging the tasks is the
-//! orchestrators' business, ports and addresses are the allocator's.
+//! orchestrators' business, who are asked here only for a new service's first, ports and addresses are the allocator's.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -18,6 +18,7 @@ use super::{names, validate};
 use crate::allocator::uses_ingress;
 use crate::api::services::{CredentialsOf, ServiceFilter, ServiceUpdate, Services, TaskCounts, UpdateTarget};
 use crate::error::ClusterError;
+use crate::orchestrator::reconcile_service;
 use crate::store::{Key, ObjectKind, Snapshot};
 
 /// What a rollback says that a user has asked for.
@@ -49,6 +50,8 @@ impl Services for Control {
             )));
         }
         draft.create(Service::new(id, spec, draft.now()))?;
+        // Its first tasks come with it: a change that follows at once exchanges them, and is an update that clients can wait for.
+        reconcile_service(&mut draft, id)?;
         self.commit(draft).await?;
         Ok(id)
     }

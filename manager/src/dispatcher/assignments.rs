@@ -77,6 +77,13 @@ impl Told {
         Some(AssignmentMessage { applies_to, results_in: self.sequence, changes })
     }
 
+    /// Takes in a task that was told and of which nothing is new to the node, so that an older form of it is not kept.
+    pub(super) fn take_in(&mut self, task: &Arc<Task>) {
+        if let Some(told) = self.tasks.get_mut(&task.id) {
+            *told = Arc::clone(task);
+        }
+    }
+
     /// Leaves tasks that shall stop as the node was told of them, for as long as others may still lead clients to them.
     fn hold_back(&self, wanted: &mut BTreeMap<TaskId, Arc<Task>>, drains: &Drains) {
         for (id, task) in wanted.iter_mut().filter(|(id, task)| is_draining(task) && drains.holds(**id)) {
@@ -197,9 +204,14 @@ impl Told {
 fn wanted_tasks(node: NodeId, snapshot: &Snapshot) -> BTreeMap<TaskId, Arc<Task>> {
     snapshot
         .tasks_on(node)
-        .filter(|task| task.status.state >= TaskState::Assigned && task.status.state != TaskState::Orphaned)
+        .filter(|task| is_known_to_node(task))
         .map(|task| (task.id, Arc::clone(task)))
         .collect()
+}
+
+/// Whether the task was given to a node that may still have it.
+fn is_known_to_node(task: &Task) -> bool {
+    task.status.state >= TaskState::Assigned && task.status.state != TaskState::Orphaned
 }
 
 /// Whether something of the task runs, or will.
@@ -207,17 +219,43 @@ fn is_living(task: &Task) -> bool {
     !task.status.state.is_terminal() && task.desired <= TaskState::Complete
 }
 
+/// Whether a task has become so that its node may have to be told something. Not if only what the node itself has reported of it is
+/// new, and the task neither has ended by that nor shall stop.
+pub(super) fn is_news(before: &Task, after: &Task) -> bool {
+    let known = |task: &Task| (is_known_to_node(task), task.status.state.is_terminal());
+    after.desired > TaskState::Complete || known(before) != known(after) || !is_same_to_node(before, after)
+}
+
 /// Whether two forms of a task differ only in what its node has reported.
 fn is_same_to_node(told: &Task, now: &Task) -> bool {
-    if told.meta.version == now.meta.version {
-        return true;
-    }
-    let mut as_told = now.clone();
-    as_told.meta = told.meta;
-    as_told.status = told.status.clone();
-    as_told.started = told.started;
-    as_told.ended = told.ended;
-    as_told == *told
+    // Everything is named, so that no later field is forgotten here.
+    let Task {
+        id,
+        meta,
+        service,
+        place,
+        service_name,
+        template,
+        endpoint,
+        node,
+        desired,
+        status: _,
+        networks,
+        generic,
+        not_before,
+        started: _,
+        ended: _,
+        labels,
+        job_iteration,
+        spec_version,
+    } = told;
+    meta.version == now.meta.version
+        || ((id, service, place, node) == (&now.id, &now.service, &now.place, &now.node)
+            && (desired, not_before) == (&now.desired, &now.not_before)
+            && (job_iteration, spec_version) == (&now.job_iteration, &now.spec_version)
+            && (networks, generic) == (&now.networks, &now.generic)
+            && (service_name, labels, endpoint) == (&now.service_name, &now.labels, &now.endpoint)
+            && (Arc::ptr_eq(template, &now.template) || *template == now.template))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The leader's side of workers' sessions: who is there, what each shall have, what each has observed.
 //!
 //! Start reading at [`Dispatcher`]. [`session`] is one open session, [`assignments`] the pure difference between what a node was told and what it shall
-//! be told, [`drains`] who must have been told before a task may be stopped, [`batch`] the queue that puts what many nodes report into few commits. One loop looks at what has changed in the
+//! be told, [`concern`] which nodes that is to be asked of, [`drains`] who must have been told before a task may be stopped, [`batch`] the queue that puts what many nodes report into few commits. One loop looks at what has changed in the
 //! store and writes to the sessions that it concerns, another looks for nodes that have fallen silent. All of it exists only
 //! while this manager leads.
 //!
@@ -10,6 +10,7 @@
 
 pub(crate) mod assignments;
 mod batch;
+mod concern;
 mod drains;
 mod logs;
 mod serve;
@@ -30,6 +31,7 @@ use crate::clock::Clock;
 use crate::overlay::tables::Tables;
 use crate::store::{Change, Key, Snapshot, Store};
 use batch::Batch;
+use concern::{Concern, concern};
 use drains::{Drains, is_draining};
 use logs::LogBroker;
 pub(crate) use logs::LogNews;
@@ -214,13 +216,14 @@ impl Dispatcher {
             tokio::time::sleep(GATHER).await;
             changed.mark_unchanged();
             let now = self.store.snapshot();
-            let concerned = concerned_nodes(&told, &now);
+            let concerned = concern(&told, &now);
             let peers = self.managers.managers();
             let mut sessions = self.lock();
             sessions.tables.advance(&now);
             let networks = sessions.tables.take_changed();
             match concerned {
-                Some(mut nodes) => {
+                Some(Concern { mut nodes, reported }) => {
+                    sessions.take_in(&reported, &now);
                     nodes.extend(sessions.in_any(&networks));
                     for node in nodes {
                         sessions.tell(node, &now, &peers);
@@ -299,6 +302,15 @@ impl Sessions {
         if session.tell(snapshot, &self.tables, &self.drains, peers).is_err() {
             tracing::info!(node.id = %node, "session is closed: the node is gone, too slow or removed");
             self.close(node);
+        }
+    }
+
+    /// Lets sessions know of tasks of which nothing is new but what their nodes have reported.
+    fn take_in(&mut self, reported: &[TaskId], snapshot: &Snapshot) {
+        for task in reported.iter().filter_map(|task| snapshot.task(*task)) {
+            if let Some(session) = task.node.and_then(|node| self.open.get_mut(&node)) {
+                session.take_in(task);
+            }
         }
     }
 
@@ -385,31 +397,4 @@ impl Sessions {
         });
         silent
     }
-}
-
-/// The nodes whose sessions a change of the store concerns; `None` if that is all of them. Pure.
-fn concerned_nodes(before: &Snapshot, after: &Snapshot) -> Option<BTreeSet<NodeId>> {
-    // From the first published port to the last, every node is in the ingress network.
-    if before.has_ingress_ports() != after.has_ingress_ports() {
-        return None;
-    }
-    let mut nodes = BTreeSet::new();
-    for key in after.changed_since(before.index())? {
-        match key {
-            Key::Task(id) => {
-                nodes.extend([before, after].into_iter().filter_map(|view| view.task(*id)?.node));
-            }
-            Key::Node(id) | Key::Revocation(id) => {
-                nodes.insert(*id);
-            }
-            Key::Attachment(id) => {
-                nodes.extend([before, after].into_iter().filter_map(|view| Some(view.attachment(*id)?.node)));
-            }
-            // What nodes are told of services stands in the tables of networks.
-            Key::Service(_) => {}
-            // Which tasks use them is written in the tasks; these change rarely enough to look at everybody.
-            Key::Cluster | Key::Authority | Key::Network(_) | Key::Secret(_) | Key::Config(_) => return None,
-        }
-    }
-    Some(nodes)
 }

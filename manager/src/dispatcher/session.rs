@@ -3,10 +3,12 @@
 //! Start reading at [`Session::tell`].
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use shoal_types::cluster::node::Node;
+use shoal_types::cluster::task::Task;
 use shoal_types::protocol::{ManagerPeer, SessionEvent, SessionId, SessionMessage};
 use shoal_types::{NetworkId, NodeId};
 use tokio::sync::mpsc;
@@ -98,6 +100,11 @@ impl Session {
             self.send(&SessionEvent::Assignments(assignments))?;
         }
         Ok(())
+    }
+
+    /// Takes in a task of which nothing is new but what the node has reported.
+    pub(super) fn take_in(&mut self, task: &Arc<Task>) {
+        self.told.take_in(task);
     }
 
     /// Whether the node was told of one of these networks.
