@@ -48,9 +48,10 @@ fn tasks_see_their_secrets_and_configs(t: &Test) {
     let one = cluster.node(1);
     one.docker_with_input("secret create pw -", b"s3cret").ok();
     one.docker_with_input("config create conf -", b"a=1").ok();
+    one.docker_with_input("config create run -", b"#!/bin/sh\necho ran\n").ok();
     one.docker(
         "service create --detach --no-resolve-image --name web --secret source=pw,target=key,uid=7,mode=0400 \
-         --config source=conf,target=/etc/app.conf --env SLOT={{.Task.Slot}} --hostname {{.Service.Name}}-{{.Task.Slot}} busybox park",
+         --config source=conf,target=/etc/app.conf --config source=run,target=/run.sh,mode=0555 --env SLOT={{.Task.Slot}} --hostname {{.Service.Name}}-{{.Task.Slot}} busybox park",
     )
     .ok();
     cluster.await_running(1, "web", 1);
@@ -59,6 +60,8 @@ fn tasks_see_their_secrets_and_configs(t: &Test) {
     assert_eq!(inside("cat /run/secrets/key"), "s3cret");
     assert_eq!(inside("stat -c %u:%a /run/secrets/key"), "7:400");
     assert_eq!(inside("cat /etc/app.conf"), "a=1");
+    assert_eq!(inside("stat -c %u:%a /etc/app.conf"), "0:444");
+    assert_eq!(inside("/run.sh"), "ran");
     assert_eq!(inside("sh -c 'echo $SLOT'"), "1");
     assert_eq!(inside("hostname"), "web-1");
     let in_use = one.docker("secret rm pw");

@@ -147,7 +147,8 @@ pub(super) fn place(directory: &Path, files: &[TaskFile]) -> Result<Vec<MountSpe
     let size: u64 = files.iter().map(|file| file.data.len() as u64 + FILE_OVERHEAD).sum();
     let options =
         std::ffi::CString::new(format!("mode=0700,size={size}")).map_err(io::Error::from).map_err(failed)?;
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    // A config may be a program, by its mode.
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
     let mounted = rustix::mount::mount("tmpfs", directory, "tmpfs", flags, Some(options.as_c_str()));
     mounted.map_err(|errno| failed(errno.into()))?;
     let mounts = files
