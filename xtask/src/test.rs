@@ -71,6 +71,12 @@ const PARTS: &[Part] = &[
         run: churn,
     },
     Part {
+        name: "leaks",
+        in_all: false,
+        help: "a thousand operations on networks and deaths of daemons, after which machines must be as before",
+        run: leaks,
+    },
+    Part {
         name: "convergence",
         in_all: false,
         help: "how soon 100 nodes, simulated, know that a task has moved; 250 moves",
@@ -187,6 +193,15 @@ fn churn() -> Result<()> {
     let plan = plan.as_deref().unwrap_or("nodes=5 replacements=1000");
     let test = ["test", "--package", "integration-cli", "--locked", "--", "cluster::churn"];
     call_with("cargo", &test, &[("SHOAL_CHURN", plan)])
+}
+
+/// `SHOAL_LEAKS` in the environment takes the place of the usual plan.
+fn leaks() -> Result<()> {
+    build_daemon()?;
+    let plan = std::env::var("SHOAL_LEAKS");
+    let plan = plan.as_deref().unwrap_or("nodes=3 operations=1000 seed=1");
+    let test = ["test", "--package", "integration-cli", "--locked", "--", "cluster::leaks"];
+    call_with("cargo", &test, &[("SHOAL_LEAKS", plan)])
 }
 
 /// `SHOAL_CONVERGENCE` in the environment takes the place of the usual plan.

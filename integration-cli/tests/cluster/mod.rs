@@ -12,6 +12,7 @@ mod failover;
 mod faults;
 mod keys;
 mod latency;
+mod leaks;
 mod membership;
 mod overlay;
 mod partitions;
@@ -58,6 +59,7 @@ pub(crate) fn cases() -> Vec<Case> {
         faults::cases(),
         keys::cases(),
         latency::cases(),
+        leaks::cases(),
         membership::cases(),
         overlay::cases(),
         partitions::cases(),
