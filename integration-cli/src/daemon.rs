@@ -319,6 +319,13 @@ impl Daemon {
         poll(START_STOP_LIMIT, &mut || (!Path::new("/proc").join(pid.trim()).exists()).then_some(()));
     }
 
+    /// Cuts the power of the machine; the daemon is not started again.
+    #[track_caller]
+    pub fn lose_power(&self) {
+        self.kill();
+        self.machine().lose_power();
+    }
+
     /// Tells the daemon to stop and waits until it has; returns its exit code.
     pub fn stop(&self) -> i32 {
         self.signal(Signal::TERM);

@@ -14,9 +14,11 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::guard::Guard;
 use crate::net::{NameServer, Place};
-use crate::process::{Running, command};
+use crate::process::{Running, command, run};
 
 /// Address of the machine on its uplink.
 pub const INSIDE: &str = "198.51.100.2";
@@ -48,6 +50,19 @@ for hidden in /run /opt /etc/docker; do mount -t tmpfs shoal-it $hidden; done
 mkdir /run/lock
 mount --bind "$root/resolv.conf" /etc/resolv.conf
 mount --bind "$root/hosts" /etc/hosts
+"#;
+
+/// Takes away what no machine has after its power was cut: mounts below its directory, interfaces, rules, files in memory.
+const POWER_CUT_SCRIPT: &str = r#"
+root=$1
+cut -d' ' -f5 /proc/self/mountinfo | grep "^$root/" | sort -r | while read -r point; do umount -l "$point"; done
+ip -o link show | cut -d: -f2 | cut -d@ -f1 | tr -d ' ' | grep -v -x -e lo -e up0 -e lan0 |
+  while read -r link; do ip link del "$link" 2>/dev/null || true; done
+nft flush ruleset
+sysctl -q -w net.ipv4.ip_forward=0
+rm -rf "$root/exec" "$root/daemon.pid"
+find /run -mindepth 1 -delete
+mkdir /run/lock
 "#;
 
 /// One isolated machine. Dropping it ends every process in it and removes its directory.
@@ -158,6 +173,25 @@ impl Machine {
     #[must_use]
     pub fn path_inside(&self, path: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{path}", self.inside_pid))
+    }
+
+    /// Cuts the power: every process ends without a word, and what the kernel and /run held is gone. The disk stays.
+    #[track_caller]
+    pub fn lose_power(&self) {
+        crate::condition::eventually("nothing runs any more", || {
+            let running = crate::guard::members(&self.name);
+            running.iter().filter_map(|pid| Pid::from_raw(*pid)).for_each(|pid| {
+                let _ = kill_process(pid, Signal::KILL);
+            });
+            running.is_empty().then_some(())
+        });
+        for group in crate::guard::groups(&self.name).iter().filter(|group| !group.ends_with("daemon")) {
+            // The machine's own has the daemon's below it.
+            let _ = fs::remove_dir(group);
+        }
+        let mut shell = self.inside("sh");
+        shell.args(["-ec", POWER_CUT_SCRIPT, "sh"]).arg(&self.root);
+        run(shell, b"").ok();
     }
 
     /// Ends every process that is left and removes cgroups and directory; what was in the way is returned.

@@ -27,7 +27,8 @@ const CASE_LIMIT: Duration = Duration::from_secs(180);
 const LONG_CASE_LIMIT: Duration = Duration::from_secs(7200);
 
 /// What asks for the long form of a case.
-const LONG_FORMS: [&str; 4] = ["SHOAL_CRASH_SWEEP", "SHOAL_FAULTS", "SHOAL_STORM", "SHOAL_LATENCY"];
+const LONG_FORMS: [&str; 6] =
+    ["SHOAL_CRASH_SWEEP", "SHOAL_FAULTS", "SHOAL_STORM", "SHOAL_LATENCY", "SHOAL_CHURN", "SHOAL_LEAKS"];
 
 fn case_limit() -> Duration {
     let is_long = LONG_FORMS.iter().any(|name| std::env::var_os(name).is_some());

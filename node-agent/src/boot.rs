@@ -15,15 +15,15 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt as _};
 use node_shim::protocol::{EXIT_FILE, ExitRecord, Phase};
-use shoal_types::ContainerId;
 use shoal_types::container::networking::NetworkMode;
 use shoal_types::container::state::{MountPoint, Run};
+use shoal_types::{ContainerId, ErrorKind};
 use tokio::sync::{Semaphore, watch};
 
 use crate::api::containers::{OfRunning, OfVolumes};
 use crate::containers::Engine;
 use crate::containers::boot_access::{
-    Actor, BootWish, ContainerRecord, Core, Holding, Input, LifeWish, Lifecycle, LiveRun, Observed,
+    Actor, BootWish, ContainerRecord, Core, Holding, Input, LifeWish, Lifecycle, LiveRun, Observed, Refusal,
     RunRecord, Shared, Slot, StateRecord, ended, run_blocking, view,
 };
 use crate::containers::ports::{Hold, VolumeHolder};
@@ -371,11 +371,14 @@ async fn start_again(engine: &Engine, id: ContainerId) -> bool {
         Ok(handle) => handle.ask(LifeWish::BootStart).await,
         Err(error) => Err(error),
     };
-    let is_started = matches!(outcome, Ok(Ok(())));
-    if !is_started {
-        tracing::error!(container.id = %id, ?outcome, "container could not be started again");
+    match &outcome {
+        Ok(Ok(())) => return true,
+        Ok(Err(Refusal::StartFailed(failure))) if failure.kind == ErrorKind::Unavailable => {
+            tracing::info!(container.id = %id, error = failure.error, "container is started again later");
+        }
+        _ => tracing::error!(container.id = %id, ?outcome, "container could not be started again"),
     }
-    is_started
+    false
 }
 
 /// Removes a container that was to be removed at its exit.

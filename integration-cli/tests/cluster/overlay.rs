@@ -13,6 +13,7 @@ cases![
     services_and_containers_find_each_other_across_nodes,
     published_ports_answer_on_every_node,
     networks_outlive_the_daemon,
+    networks_outlive_the_loss_of_power,
     only_attachable_networks_take_plain_containers
 ];
 
@@ -156,6 +157,38 @@ fn networks_outlive_the_daemon(t: &Test) {
     within(REST, "what comes later is found", || (resolved(two, "c2", "more").len() == 1).then_some(()));
     two.docker("rm -f c2").ok();
     one.docker("service rm web more").ok();
+    cluster.dissolve();
+}
+
+fn networks_outlive_the_loss_of_power(t: &Test) {
+    let cluster = Cluster::formed(t, 1, 1);
+    let (one, two) = (cluster.node(1), cluster.node(2));
+    cluster.nodes.iter().for_each(|node| node.daemon().announce(""));
+    one.docker("network create -d overlay --attachable net").ok();
+    one.docker(&format!(
+        "service create --detach --no-resolve-image --name web --mode global --network net --restart-delay 0s {WEB}"
+    ))
+    .ok();
+    cluster.await_running(1, "web", 2);
+    two.docker("run -d --name c2 --restart always --network net --network-alias mine busybox park").ok();
+    one.docker("run -d --name c1 --network net busybox park").ok();
+    within(REST, "the service answers", || fetched(two, "c2", "web"));
+    for number in [2, 1] {
+        let node = cluster.node(number);
+        node.daemon().lose_power();
+        node.daemon().start_again(&options(number));
+        cluster.await_ready(2);
+        cluster.await_running(1, "web", 2);
+        if number == 1 {
+            one.docker("start c1").ok();
+        }
+        within(REST, "the container with a policy runs and finds the service", || fetched(two, "c2", "web"));
+        within(REST, "it is found", || (one.docker("exec c1 ping -c 1 -W 2 mine").code == 0).then_some(()));
+    }
+    two.docker("rm -f c2").ok();
+    one.docker("rm -f c1").ok();
+    one.docker("service rm web").ok();
+    within(REST, "the network can be removed", || (one.docker("network rm net").code == 0).then_some(()));
     cluster.dissolve();
 }
 

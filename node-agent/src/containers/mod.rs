@@ -120,7 +120,7 @@ impl Engine {
 /// What the boot of the daemon needs of the engine's inside.
 pub(crate) mod boot_access {
     pub(crate) use super::actor::{Actor, Core, Holding, LiveRun, ended};
-    pub(crate) use super::lifecycle::{BootWish, Input, Lifecycle, Observed};
+    pub(crate) use super::lifecycle::{BootWish, Input, Lifecycle, Observed, Refusal};
     pub(crate) use super::record::{ContainerRecord, StateRecord};
     pub(crate) use super::request::LifeWish;
     pub(crate) use super::run::RunRecord;

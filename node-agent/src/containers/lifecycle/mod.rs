@@ -164,6 +164,9 @@ struct Starting {
 enum StartKind {
     Plain,
     Restart,
+    /// By the policy, when the daemon starts.
+    Boot,
+    /// By the policy, after an exit.
     Policy,
 }
 
@@ -251,7 +254,7 @@ impl Lifecycle {
     pub(crate) fn step(&mut self, input: Input, now: Now) -> Vec<Effect> {
         match input {
             Input::Start(ticket) => self.on_start(ticket),
-            Input::BootStart(ticket) => self.begin_start(vec![ticket], StartKind::Plain),
+            Input::BootStart(ticket) => self.begin_start(vec![ticket], StartKind::Boot),
             Input::Stop(ticket, plan) => self.on_stop(ticket, plan, now),
             Input::Restart(ticket, plan) => self.on_restart(ticket, plan, now),
             Input::Kill(ticket, signal) => self.on_kill(ticket, signal, now),
@@ -263,7 +266,7 @@ impl Lifecycle {
                 Vec::new()
             }
             Input::Launched(run) => self.on_launched(run),
-            Input::LaunchFailed(failure) => self.on_launch_failed(failure),
+            Input::LaunchFailed(failure) => self.on_launch_failed(failure, now),
             Input::TornDown => self.on_torn_down(now),
             Input::Erased(outcome) => self.on_erased(outcome),
             Input::Signalled(ticket, signal, outcome) => self.on_signalled(ticket, signal, outcome, now),

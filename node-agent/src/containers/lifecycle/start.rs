@@ -2,13 +2,17 @@
 //!
 //! Start reading at [`Lifecycle::on_start`].
 
+use std::time::Duration;
+
+use shoal_types::ErrorKind;
 use shoal_types::container::state::{ContainerState, Run, StartFailure};
 
 use super::{
-    Effect, Happening, HealthOrder, LastWish, Lifecycle, MARKED_FOR_REMOVAL, Refusal, StartKind, Starting,
-    Ticket, refuse,
+    Effect, Happening, HealthOrder, LastWish, Lifecycle, MARKED_FOR_REMOVAL, Mode, Now, Refusal, StartKind,
+    Starting, Ticket, refuse,
 };
 use crate::api::containers::OfVolumes;
+use crate::containers::restart;
 
 impl Lifecycle {
     pub(super) fn on_start(&mut self, ticket: Ticket) -> Vec<Effect> {
@@ -55,11 +59,16 @@ impl Lifecycle {
         effects
     }
 
-    pub(super) fn on_launch_failed(&mut self, failure: StartFailure) -> Vec<Effect> {
-        let tickets = self.starting.take().map(|starting| starting.tickets).unwrap_or_default();
+    pub(super) fn on_launch_failed(&mut self, failure: StartFailure, now: Now) -> Vec<Effect> {
+        let (tickets, kind) = self.starting.take().map(|starting| (starting.tickets, starting.kind)).unzip();
+        let tickets = tickets.unwrap_or_default();
         self.condition.start_failure = Some(failure.clone());
         if let ContainerState::Restarting { last, .. } = &self.condition.state {
             self.condition.state = ContainerState::Exited(last.clone());
+        }
+        if matches!(kind, Some(StartKind::Boot | StartKind::Policy)) && failure.kind == ErrorKind::Unavailable
+        {
+            self.try_again_later(now);
         }
         let refusal = Refusal::StartFailed(failure);
         if self.rules.auto_remove {
@@ -72,5 +81,21 @@ impl Lifecycle {
         }
         let answers = tickets.into_iter().map(|ticket| Effect::Answer(ticket, Err(refusal.clone())));
         std::iter::once(Effect::Commit).chain(answers).collect()
+    }
+
+    /// What the start needs is not there at the moment, as the managers of a cluster while the machine boots: the policy holds on.
+    ///
+    /// Docker gives up here. It counts as no restart, since the container has not run.
+    fn try_again_later(&mut self, now: Now) {
+        let ContainerState::Exited(last) = &self.condition.state else { return };
+        let count = self.condition.restart_count;
+        if self.mode == Mode::Serving
+            && restart::after_exit(self.rules.policy, last.code, count, self.ended_by())
+        {
+            let delay = self.back_off.next(Duration::ZERO);
+            self.due = Some(now.moment.plus(delay));
+            let due = now.wall.saturating_add(delay).unwrap_or(now.wall);
+            self.condition.state = ContainerState::Restarting { last: last.clone(), due };
+        }
     }
 }

@@ -646,6 +646,31 @@ fn boot_starts_through_the_same_steps_and_counts_anew() {
 }
 
 #[test]
+fn a_policy_waits_for_what_is_not_there_and_a_user_does_not() {
+    let unavailable = StartFailure { kind: ErrorKind::Unavailable, ..failure() };
+    let fail = |machine: &mut Lifecycle, begin: Input, failure: &StartFailure| {
+        machine.step(Input::Serve, at(1));
+        assert_eq!(machine.step(begin, at(1)), [Effect::Launch]);
+        machine.step(Input::LaunchFailed(failure.clone()), at(1));
+        (machine.condition.state.name(), machine.condition.restart_count)
+    };
+    let mut machine = booting(exited(), RestartPolicy::Always);
+    assert_eq!(fail(&mut machine, Input::BootStart(T), &unavailable), ("restarting", 0));
+    assert_eq!(machine.condition.start_failure.as_ref(), Some(&unavailable));
+    assert_eq!(machine.step(Input::Tick, at(2)), [Effect::Launch]);
+    machine.step(Input::LaunchFailed(unavailable.clone()), at(2));
+    assert_eq!(machine.condition.state.name(), "restarting", "and again");
+    machine.step(Input::Tick, at(9));
+    machine.step(Input::Launched(run()), at(9));
+    assert_eq!((machine.condition.state.name(), &machine.condition.start_failure), ("running", &None));
+
+    let mut machine = booting(exited(), RestartPolicy::Always);
+    assert_eq!(fail(&mut machine, Input::BootStart(T), &failure()), ("exited", 0), "it would fail again");
+    let mut machine = booting(exited(), RestartPolicy::Always);
+    assert_eq!(fail(&mut machine, Input::Start(T), &unavailable), ("exited", 0), "the user was told");
+}
+
+#[test]
 fn an_exit_while_the_daemon_starts_is_left_to_the_policy_of_boot() {
     let mut machine = booting(running(), RestartPolicy::Always);
     play(&mut machine, Input::Observed(Observed::Running(run())), at(0));
