@@ -95,6 +95,34 @@ fn measure_runtimes(bench: &mut Bench<'_>, place: &Place) -> Result<()> {
     Ok(())
 }
 
+/// What the case of the crowd compares engines with: the kernel's own cost of a beginning, which grows with the machine's load.
+pub(super) struct Beginning {
+    home: Network,
+    busybox: PathBuf,
+}
+
+impl Beginning {
+    /// Makes a bridge of its own; it goes with this.
+    pub(super) fn prepare(bench: &Bench<'_>) -> Result<Self> {
+        let place = Place::prepare(&bench.options().directory)?;
+        let home = ours(&in_thread(new_namespace)?)?;
+        Ok(Self { home, busybox: place.layer(0).join("bin/busybox") })
+    }
+
+    /// Namespaces, an interface at the bridge and a program in them, as [`one_container`] has them.
+    pub(super) fn once(&self) -> Result<Milliseconds> {
+        in_thread(|| {
+            let mut clock = Clock::start();
+            self.home.attach()?;
+            unshare(namespaces())?;
+            spawn(&self.busybox)?;
+            let began = clock.lap();
+            self.home.detach()?;
+            Ok(began)
+        })
+    }
+}
+
 /// All that the kernel must do for one container: directories, network, control groups, namespaces, mount, program, and the end
 /// of each.
 fn one_container(place: &Place, home: &Network) -> Result<()> {

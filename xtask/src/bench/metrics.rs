@@ -107,6 +107,13 @@ pub(super) const METRICS: &[Metric] = &[
 pub(super) const FLOORS: &[Metric] = &[
     lower("floor.spawn", "ms", Open, "fork, exec and wait of a static program"),
     lower("floor.namespaces", "ms", Open, "the same in new mount, uts, ipc, pid, cgroup and net namespaces"),
+    lower(
+        "floor.crowd.few",
+        "ms",
+        Open,
+        "the same and floor.veth, beside the containers of crowd.few of all engines",
+    ),
+    lower("floor.crowd.many", "ms", Open, "and beside those of crowd.many: what the kernel alone grows"),
     lower("floor.mount", "ms", Open, "mount of an overlay of 8 layers, its directories made"),
     lower("floor.unmount", "ms", Open, "and the end of it"),
     lower("floor.veth", "ms", Open, "network namespace, veth pair between it and a bridge, address, route"),

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use anyhow::{Context as _, Result};
 
 use crate::bench::api::{Network, State};
+use crate::bench::floors::Beginning;
 use crate::bench::rounds::{Bench, Rounds};
 use crate::bench::samples::{Sample, summary};
 
@@ -20,7 +21,9 @@ type Beside = HashMap<&'static str, (Vec<Sample>, Vec<Sample>)>;
 
 /// The same container beside a few others and beside many.
 pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
+    let beginning = Beginning::prepare(bench)?;
     let few = beside(bench, FEW, "crowd.few");
+    record_beginnings(bench, &beginning, "floor.crowd.few")?;
     let many = bench.scaled(MANY, FEW * 2);
     if many != MANY {
         bench.once(|turn| {
@@ -29,6 +32,7 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
         });
     }
     let many = beside(bench, many, "crowd.many");
+    record_beginnings(bench, &beginning, "floor.crowd.many")?;
     bench.once(|turn| {
         let name = turn.engine.name();
         let median = |samples: &[Sample]| summary(samples).map(|summary| summary.median).context("no values");
@@ -38,6 +42,11 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
         turn.record("crowd.growth.cpu", median(many_cpu)? / median(few_cpu)?)
     });
     Ok(())
+}
+
+/// What no engine can beat beside this crowd.
+fn record_beginnings(bench: &mut Bench<'_>, beginning: &Beginning, metric: &str) -> Result<()> {
+    (0..bench.scaled(40, 5)).try_for_each(|round| bench.record_floor(metric, round, beginning.once()?))
 }
 
 /// Fills every engine up to `crowd` running containers and runs one more, again and again.
