@@ -73,7 +73,7 @@ pub async fn boot(engine: &Engine, policies: Policies) -> Result<BootReport, Nod
     let bundles = list_bundles(&shared).await?;
     let n_orphans = remove_orphans(&shared, &records, &bundles).await;
     let mut found = observe_all(&shared, records, &bundles).await;
-    tell_the_seams(&shared, &mut found).await;
+    tell_the_seams(&shared, &mut found).await?;
     let n_containers = found.len();
     let n_running = found.iter().filter(|found| matches!(found.observed, Observed::Running(_))).count();
     for found in &found {
@@ -248,7 +248,7 @@ fn has_run(bundle: &Path) -> bool {
 }
 
 /// Tells networks, volumes and images which containers there are and which of them run.
-async fn tell_the_seams(shared: &Arc<Shared>, found: &mut [Found]) {
+async fn tell_the_seams(shared: &Arc<Shared>, found: &mut [Found]) -> Result<(), NodeError> {
     let runs = |found: &Found| matches!(found.observed, Observed::Running(_));
     let mut requests = Vec::new();
     for found in found.iter().filter(|found| runs(found)) {
@@ -259,7 +259,7 @@ async fn tell_the_seams(shared: &Arc<Shared>, found: &mut [Found]) {
             requests.push((request, network));
         }
     }
-    let mut restored = shared.seams.networks.restore(requests).await;
+    let mut restored = shared.seams.networks.restore(requests).await?;
     for found in found.iter_mut() {
         let Some(run) = found.core.run.as_deref_mut() else { continue };
         if run.record.network.is_some() {
@@ -278,6 +278,7 @@ async fn tell_the_seams(shared: &Arc<Shared>, found: &mut [Found]) {
     shared.seams.volumes.restore(holders.collect()).await;
     let ids: Vec<ContainerId> = found.iter().map(|found| found.core.id).collect();
     shared.seams.images.retain_rootfs(&ids).await;
+    Ok(())
 }
 
 /// Forgets the networks that a running container was being connected to or disconnected from when the daemon died: the kernel

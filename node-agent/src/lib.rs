@@ -42,8 +42,10 @@ pub mod networks;
 pub mod plugins;
 pub mod runtime;
 pub mod shim_client;
+pub mod sizes;
 pub mod store;
 pub mod system;
+pub mod userns;
 pub mod volumes;
 pub mod worker;
 

@@ -36,8 +36,9 @@ pub(crate) fn choose_gateway(endpoints: &[EndpointSpec], family: Family) -> Opti
 
 fn next_hop(endpoint: &EndpointSpec, family: Family) -> Option<IpAddr> {
     let own = endpoint.addresses.iter().map(IpNet::addr).find(|address| Family::of(*address) == family)?;
-    let in_subnet =
-        |subnets: &[SubnetSpec]| subnets.iter().find(|s| s.subnet.contains(&own)).and_then(|s| s.gateway);
+    let in_subnet = |subnets: &[SubnetSpec]| {
+        subnets.iter().find(|s| s.subnet.contains(&own)).and_then(|s| s.next_hop.or(s.gateway))
+    };
     match &endpoint.network.driver {
         DriverSpec::Bridge(bridge) if bridge.reach == Reach::External => {
             let mode = gateway_mode(bridge, family);

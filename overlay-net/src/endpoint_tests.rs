@@ -12,6 +12,7 @@ fn join(net: &Net, addresses: &[&str], priority: i64) -> EndpointSpec {
     let subnet = |subnet: &str, gateway: &str| SubnetSpec {
         subnet: subnet.parse().unwrap(),
         gateway: Some(gateway.parse().unwrap()),
+        next_hop: None,
     };
     let bridge = BridgeSpec {
         bridge: "br0".parse().unwrap(),

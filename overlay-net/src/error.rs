@@ -105,10 +105,20 @@ pub enum NetError {
     /// No subnet of the network holds the address that was asked for.
     #[error("no configured subnet contains IP address {0}")]
     AddressOutsideSubnets(IpAddr),
-    /// A gateway, range or auxiliary address lies outside its subnet.
+    /// An address that is kept for somebody lies outside its subnet. The text is Docker's.
+    #[error("auxiliary address: ({name}:{address}) must belong to the master pool: {subnet}")]
+    AuxiliaryOutsideSubnet {
+        /// For whom it is kept.
+        name: String,
+        /// The address.
+        address: IpAddr,
+        /// The subnet.
+        subnet: IpNet,
+    },
+    /// A gateway or range lies outside its subnet.
     #[error("invalid {what} {value}: it is not inside subnet {subnet}")]
     OutsideSubnet {
-        /// Which part of the request: `gateway`, `ip-range`, `auxiliary address`.
+        /// Which part of the request: `gateway`, `ip-range`.
         what: &'static str,
         /// What was given.
         value: String,
@@ -164,6 +174,7 @@ impl NetError {
             | Self::SubnetNotCanonical { .. }
             | Self::PoolsExhausted
             | Self::AddressOutsideSubnets(_)
+            | Self::AuxiliaryOutsideSubnet { .. }
             | Self::OutsideSubnet { .. } => ErrorKind::InvalidArgument,
             Self::PoolOverlaps | Self::AddressInUse(_) => ErrorKind::Forbidden,
             Self::WrongInterfaceKind { .. } => ErrorKind::Conflict,

@@ -10,6 +10,7 @@ mod restore;
 mod wireguard;
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -42,6 +43,8 @@ pub struct Config {
     pub netd_socket: PathBuf,
     /// Starts netd as a process that outlives the daemon, with the socket path as its argument.
     pub spawn_netd: SpawnNetd,
+    /// Makes namespaces for [`SandboxMode::Remapped`].
+    pub make_remapped: MakeNamespace,
     /// Whether IPv4 rules are written (`--iptables`).
     pub firewall_v4: Management,
     /// Whether IPv6 rules are written (`--ip6tables`).
@@ -56,6 +59,10 @@ pub struct Config {
 
 /// Starts `shoald netd <args>` detached from the caller; the only process that this crate needs.
 pub type SpawnNetd = Arc<dyn Fn(&[std::ffi::OsString]) -> io::Result<()> + Send + Sync>;
+
+/// Makes a network namespace in a new user namespace, or in that of the process with this id, and opens it. Called on
+/// blocking threads.
+pub type MakeNamespace = Arc<dyn Fn(Option<u32>) -> io::Result<OwnedFd> + Send + Sync>;
 
 /// Whether Shoal takes care of something, or leaves it to the administrator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,8 +188,15 @@ impl Host {
         }
         let path = self.shared.netns_path(&spec.id);
         let plan = Plan::new(spec, previous)?;
-        let namespace = if previous.is_some() { Namespace::Existing } else { Namespace::New };
-        if namespace == Namespace::New {
+        let namespace = match (previous, spec.mode) {
+            (Some(_), _) => Namespace::Existing,
+            (None, SandboxMode::Remapped(peer)) => {
+                let made = (self.shared.config.make_remapped)(peer);
+                Namespace::Made(made.map_err(|source| NetError::Namespace { path: path.clone(), source })?)
+            }
+            (None, SandboxMode::Private | SandboxMode::Host) => Namespace::New,
+        };
+        if previous.is_none() {
             // A former namespace of this id may have been lost without our doing.
             self.shared.balancer.forget(&spec.id);
         }

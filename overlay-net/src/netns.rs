@@ -39,9 +39,27 @@ impl Netns {
         path: &Path,
         inside: impl FnOnce(BorrowedFd<'_>) -> Result<T> + Send,
     ) -> Result<(Self, T)> {
+        Self::pinned(path, sys::unshare_network, inside)
+    }
+
+    /// As [`Self::create`] with a namespace that somebody else has made and nothing holds but this descriptor.
+    pub fn adopt<T: Send>(
+        path: &Path,
+        made: OwnedFd,
+        inside: impl FnOnce(BorrowedFd<'_>) -> Result<T> + Send,
+    ) -> Result<(Self, T)> {
+        let enter = move || Ok(move_into_link_name_space(made.as_fd(), Some(LinkNameSpaceType::Network))?);
+        Self::pinned(path, enter, inside)
+    }
+
+    fn pinned<T: Send>(
+        path: &Path,
+        enter: impl FnOnce() -> io::Result<()> + Send,
+        inside: impl FnOnce(BorrowedFd<'_>) -> Result<T> + Send,
+    ) -> Result<(Self, T)> {
         let failed = |source| NetError::Namespace { path: path.to_owned(), source };
         let (fd, value) = on_thread(|| {
-            sys::unshare_network().map_err(failed)?;
+            enter().map_err(failed)?;
             let fd = own_namespace().map_err(failed)?;
             let value = inside(fd.as_fd())?;
             pin(path).map_err(failed)?;
@@ -72,6 +90,11 @@ impl Netns {
         })
         .and_then(std::convert::identity)
         .map_err(failed)
+    }
+
+    /// The user namespace that it belongs to: who is root there may configure it.
+    pub fn owner(&self) -> Result<OwnedFd> {
+        sys::owner_of(&self.fd).map_err(|source| NetError::Namespace { path: self.path.clone(), source })
     }
 
     /// Where it is pinned.

@@ -5,7 +5,7 @@
 //! business, because they live outside the namespace.
 
 use std::net::IpAddr;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use ipnet::IpNet;
@@ -107,16 +107,15 @@ pub(crate) fn apply(plan: &Plan<'_>, path: &Path, namespace: Namespace, overlays
         .iter()
         .map(|&index| Ok((index, driver::prepare(&mut host, &plan.spec.endpoints[index].network, overlays)?)))
         .collect::<Result<Vec<_>>>()?;
+    let create = |fd: BorrowedFd<'_>| {
+        let mut inside = inside_socket()?;
+        initialise(&mut inside, &plan.spec.sysctls)?;
+        join_all(plan, &mut prepared, &mut host, &mut inside, fd)?;
+        set_gateways(plan, &mut inside)
+    };
     match namespace {
-        Namespace::New => {
-            let create = |fd: BorrowedFd<'_>| {
-                let mut inside = inside_socket()?;
-                initialise(&mut inside, &plan.spec.sysctls)?;
-                join_all(plan, &mut prepared, &mut host, &mut inside, fd)?;
-                set_gateways(plan, &mut inside)
-            };
-            Netns::create(path, create).map(|_| ())
-        }
+        Namespace::New => Netns::create(path, create).map(|_| ()),
+        Namespace::Made(made) => Netns::adopt(path, made, create).map(|_| ()),
         Namespace::Existing if plan.joining.is_empty() && plan.leaving.is_empty() => Ok(()),
         Namespace::Existing => {
             let netns = Netns::open(path)?;
@@ -215,10 +214,12 @@ fn log_all(errors: Vec<NetError>) {
 }
 
 /// Whether the namespace has to be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Namespace {
     /// It has.
     New,
+    /// It has been made for this call and is pinned nowhere yet.
+    Made(OwnedFd),
     /// A former call made it.
     Existing,
 }

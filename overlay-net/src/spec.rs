@@ -81,8 +81,11 @@ pub struct BridgeSpec {
 pub struct SubnetSpec {
     /// The subnet in canonical form.
     pub subnet: IpNet,
-    /// Address of the bridge (for macvlan: of a router outside); the containers' next hop.
+    /// Address of the bridge (for macvlan: of a router outside).
     pub gateway: Option<IpAddr>,
+    /// The containers' next hop, if it is not the gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_hop: Option<IpAddr>,
 }
 
 /// Whether a network leads outside.
@@ -186,6 +189,9 @@ pub struct SandboxSpec {
 pub enum SandboxMode {
     /// A namespace of its own.
     Private,
+    /// A namespace of its own that belongs to a user namespace ([`crate::host::Config::make_remapped`]): a new one, or
+    /// that of the process with this id.
+    Remapped(Option<u32>),
     /// The node's namespace; endpoints and ports are ignored.
     Host,
 }

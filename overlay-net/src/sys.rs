@@ -1,11 +1,11 @@
 //! The few raw calls that no safe binding offers. The only file of this crate with `unsafe`.
 #![expect(
     unsafe_code,
-    reason = "three system calls without a safe binding: netlink socket options, unshare, TUN devices"
+    reason = "four system calls without a safe binding: netlink socket options, unshare, TUN devices, asking for an owner"
 )]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _};
+use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
 
 use rustix::thread::UnshareFlags;
 
@@ -53,4 +53,18 @@ pub(crate) fn attach_tun(tun: &impl AsFd, name: &IfName) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// `NS_GET_USERNS` of linux/nsfs.h.
+const NS_GET_USERNS: libc::Ioctl = 0xb701;
+
+/// Opens the user namespace that a namespace belongs to.
+pub(crate) fn owner_of(namespace: &impl AsFd) -> io::Result<OwnedFd> {
+    // SAFETY: the descriptor is open for the duration of the call, which takes no argument.
+    let fd = unsafe { libc::ioctl(namespace.as_fd().as_raw_fd(), NS_GET_USERNS) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just opened it (close-on-exec, as all of nsfs), and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

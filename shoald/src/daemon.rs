@@ -13,6 +13,7 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper::service::Service;
 use node_agent::boot::Policies;
+use node_agent::userns::subordinate::{self, AccountFiles};
 use rustix::process::Rlimit;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -66,6 +67,7 @@ async fn live(
     descriptors: Rlimit,
 ) -> Result<(), StartError> {
     let mut signals = Signals::watch()?;
+    let config = remap(config).await?;
     directories::prepare(&config)?;
     let _pidfile = Pidfile::create(&config.pidfile)?;
     let listeners = listen::bind(&config).await?;
@@ -114,6 +116,15 @@ async fn live(
     }
     tracing::info!("daemon has ended; containers go on");
     Ok(())
+}
+
+/// Finds out whose ids containers have.
+async fn remap(config: Config) -> Result<Config, StartError> {
+    if config.userns_remap.is_empty() {
+        return Ok(config);
+    }
+    let ids = subordinate::resolve(&config.userns_remap, &AccountFiles::default()).await?;
+    Ok(config.remapped(ids))
 }
 
 /// The API, and who is told of each request and of the end of each connection, which has a clone of its own.
@@ -218,7 +229,7 @@ pub(crate) fn uninstall(line: &CommandLine) -> ExitCode {
     let _ = telemetry::start(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(remove_everything(&config)),
+        Ok(runtime) => runtime.block_on(async { remove_everything(&remap(config).await?).await }),
         Err(error) => return fail(&error),
     };
     match outcome {

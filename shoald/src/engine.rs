@@ -35,7 +35,7 @@ use node_agent::runtime::apparmor::{self, Confinement, LoadError};
 use node_agent::shim_client::{ProcessShims, ShimProgram};
 use node_agent::store::{Store, StoreError};
 use node_agent::system::{Counted, NodeSystem};
-use node_agent::volumes::{ImageMounts, VolumeStore};
+use node_agent::volumes::{ImageMounts, VolumeSettings, VolumeStore};
 use node_agent::worker::Overlays;
 use rustix::process::Rlimit;
 use shoal_types::Platform;
@@ -328,14 +328,19 @@ impl Stores {
             data_root: config.data_root.clone(),
             registries: registry_config(config)?,
             platform: Platform::host(),
+            ids: config.ids.clone(),
+            container_size: config.containers.size,
             figures: figures.clone(),
         };
         let images = ImageStore::open(image_settings, store.clone(), events.clone()).await?;
         let volumes = {
             let (store, events, plugins) = (store.clone(), events.clone(), plugins.clone());
-            let (root, subpaths) = (config.data_root.join("volumes"), config.exec_root.join("subpaths"));
-            tokio::task::spawn_blocking(move || VolumeStore::open(store, events, plugins, root, subpaths))
-                .await??
+            let settings = VolumeSettings {
+                root: config.data_root.join("volumes"),
+                subpaths: config.exec_root.join("subpaths"),
+                owner: config.ids.root(),
+            };
+            tokio::task::spawn_blocking(move || VolumeStore::open(store, events, plugins, settings)).await??
         };
         let networks = {
             let (store, events) = (store.clone(), events.clone());

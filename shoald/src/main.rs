@@ -1,6 +1,6 @@
 //! The one binary of Shoal: the daemon, and everything that it starts.
 //!
-//! Start reading at [`main`], then `daemon.rs`. The helpers (`shim`, `init`, `netd`, `runtime`) are dispatched to before
+//! Start reading at [`main`], then `daemon.rs`. The helpers (`shim`, `init`, `namespaces`, `netd`, `runtime`) are dispatched to before
 //! anything else is touched: they have no threads, no async runtime and few pages of memory of their own.
 
 mod check_config;
@@ -26,6 +26,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use config::Invocation;
+use node_agent::userns::namespaces::HELPER;
 
 /// The version of Docker's engine whose behaviour this one has, with our own behind it (semver build metadata): clients
 /// compare it, people read it.
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
     match arguments.first().and_then(|argument| argument.to_str()) {
         Some("shim") => node_shim::main(rest()),
         Some("init") => init::run(rest()),
+        Some(HELPER) => node_runtime::hold_namespaces(rest()),
         Some("netd") => overlay_net::netd::main(rest()),
         Some("runtime") => node_runtime::cli::main(rest()),
         Some("check-config") => check_config::run(rest()),

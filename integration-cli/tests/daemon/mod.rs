@@ -9,7 +9,9 @@ mod reload;
 mod restart;
 mod signals;
 mod stability;
+mod storage_limits;
 mod uninstall;
+mod userns;
 
 use integration_cli::{Case, DaemonOptions, OwnDaemon};
 
@@ -24,7 +26,9 @@ pub(crate) fn cases() -> Vec<Case> {
         restart::cases(),
         signals::cases(),
         stability::cases(),
+        storage_limits::cases(),
         uninstall::cases(),
+        userns::cases(),
     ]
     .concat()
 }

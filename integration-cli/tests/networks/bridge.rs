@@ -15,6 +15,7 @@ cases![
     the_hosts_file_holds_the_containers_own_name,
     names_of_other_containers_are_unknown_on_the_default_bridge,
     bip_and_mtu_set_the_default_bridge,
+    another_gateway_is_given_to_containers_of_the_default_bridge,
     fixed_cidr_narrows_the_addresses,
     icc_off_keeps_containers_of_the_default_bridge_apart,
     iptables_off_leaves_the_firewall_alone,
@@ -108,6 +109,22 @@ fn bip_and_mtu_set_the_default_bridge(t: &Test) {
     assert_eq!(endpoint["IPAddress"], "10.77.0.2");
     assert_eq!(endpoint["IPPrefixLen"], 24);
     assert_eq!(d.shell(&container, "cat /sys/class/net/eth0/mtu"), "1380");
+}
+
+fn another_gateway_is_given_to_containers_of_the_default_bridge(t: &Test) {
+    let d = t.own_daemon(&DaemonOptions::flags("--bip 10.77.0.1/24 --default-gateway 10.77.0.254"));
+    let container = d.start("busybox park");
+    let endpoint = d.inspect(&container)["NetworkSettings"]["Networks"]["bridge"].clone();
+    assert_eq!(endpoint["Gateway"], "10.77.0.254");
+    assert!(d.shell(&container, "ip route").contains("default via 10.77.0.254"));
+    let pool = d.get("/networks/bridge").expect(200).json()["IPAM"]["Config"][0].clone();
+    assert_eq!(pool["Gateway"], "10.77.0.1", "the bridge keeps its address: {pool}");
+    assert_eq!(pool["AuxiliaryAddresses"]["DefaultGatewayIPv4"], "10.77.0.254", "{pool}");
+    let outcome =
+        t.refuse_to_start(&DaemonOptions::flags("--bip 10.77.0.1/24 --default-gateway 10.78.0.254"));
+    let text =
+        "auxiliary address: (DefaultGatewayIPv4:10.78.0.254) must belong to the master pool: 10.77.0.0/24";
+    assert!(outcome.code != 0 && outcome.stderr.contains(text), "{outcome:?}");
 }
 
 fn fixed_cidr_narrows_the_addresses(t: &Test) {

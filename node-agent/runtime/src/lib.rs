@@ -4,8 +4,8 @@
 //! Start reading at [`create`] and [`Container`]; the order of events is described in `create.rs` (the caller's side)
 //! and `init.rs` (the container's side). [`cgroup`] and [`seccomp`] are of use on their own and are public for the engine.
 //!
-//! So are [`open_overlay`], [`trees`], [`RootDirectory`] and [`in_private_mount_namespace`] and [`empty_mounts::open`], which alone may be called in a
-//! process with threads.
+//! So are [`open_overlay`], [`trees`], [`RootDirectory`], [`in_private_mount_namespace`], [`as_filesystem_user`] and
+//! [`empty_mounts::open`], which alone may be called in a process with threads.
 //!
 //! What it deliberately does not do: no threads that stay and no async (it clones, which is safe only in a process with
 //! one thread: the caller guarantees that), no image handling, no networking, no logging, and no mount in the host's
@@ -25,6 +25,8 @@ pub mod empty_mounts;
 pub mod error;
 mod exec;
 mod executable;
+mod filesystem_user;
+mod holder;
 mod hooks;
 mod idmap;
 mod init;
@@ -57,6 +59,8 @@ pub use create::create;
 pub use error::{ExecutableError, ExecutableReason, Result, RuntimeError, Warning};
 pub use exec::exec;
 pub use executable::{NOT_FOUND_IN_PATH, errno_text};
+pub use filesystem_user::as_filesystem_user;
+pub use holder::hold_namespaces;
 pub use lifecycle::{KillScope, clean_up, reap, start_through};
 pub use listener::{listen_at, send_descriptor};
 pub use paths::RootDirectory;

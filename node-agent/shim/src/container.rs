@@ -148,7 +148,8 @@ impl Shim {
         match config.console() {
             Console::None => {
                 let stdin = self.bundle.launch.stdin != StdinMode::Closed;
-                let plan = Plan { stdin, stdout: true, stderr: true };
+                let owner = self.bundle.launch.stdio_owner;
+                let plan = Plan { stdin, stdout: true, stderr: true, owner };
                 let ends = self.init.open_pipes(plan, &self.poller);
                 ends.map(ProcessStdio::Ends).map_err(|error| internal("make the container's streams", error))
             }

@@ -165,6 +165,7 @@ impl Shim {
                     stdin: is_attached && request.streams.stdin,
                     stdout: is_attached && request.streams.stdout,
                     stderr: is_attached && request.streams.stderr,
+                    owner: self.bundle.launch.stdio_owner,
                 };
                 let ends = session.open_pipes(plan, &self.poller);
                 ends.map(ProcessStdio::Ends).map_err(|error| internal("make the streams of an exec", error))

@@ -28,6 +28,10 @@ pub struct Launch {
     /// the container's `config.json` should name a score of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oom_score_adj: Option<i32>,
+    /// User and group on the host of root in the container, who has to be able to open its streams anew; the caller's
+    /// when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdio_owner: Option<(u32, u32)>,
 }
 
 /// The runtime that a shim drives.

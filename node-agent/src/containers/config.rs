@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use shoal_types::container::resources::Ulimit;
 use shoal_types::container::security::{CgroupMode, SeccompChoice};
 
+use crate::userns::IdMapping;
+
 /// Name of the embedded runtime in `--runtime` and in inspect.
 ///
 /// Docker's clients and scripts expect the default runtime to be called `runc`; it is what containers ask for when
@@ -56,6 +58,9 @@ pub struct EngineConfig {
     pub stop_timeout: i64,
     /// Keys that end an attachment, in Docker's notation.
     pub detach_keys: String,
+    /// How ids in containers are those of the host, unless a container wants the host's. Stays what it is until the
+    /// daemon ends.
+    pub ids: IdMapping,
     /// Environment that every container gets underneath its own, such as proxies.
     pub environment: Vec<String>,
 }
@@ -140,6 +145,7 @@ impl EngineConfig {
                 .into(),
             stop_timeout: 10,
             detach_keys: "ctrl-p,ctrl-q".to_owned(),
+            ids: IdMapping::default(),
             environment: Vec::new(),
         }
     }

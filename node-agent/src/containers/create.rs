@@ -20,7 +20,9 @@ use shoal_types::container::state::MountPoint;
 use super::lifecycle::{Condition, Lifecycle};
 use super::links;
 use super::mounts::{self, Lent};
-use super::ports::{Fill, NetworkRequest, PreparedNetworks, ResolvedImage, ResolvedMount, Rootfs};
+use super::ports::{
+    Fill, NamespaceOwner, NetworkRequest, PreparedNetworks, ResolvedImage, ResolvedMount, Rootfs,
+};
 use super::record::{ContainerRecord, LinkRecord, MountRecord, StateRecord};
 use super::slot::Slot;
 use super::{Shared, actor, defaults, merge, names, validate, view};
@@ -209,6 +211,7 @@ impl Shared {
             domainname: spec.process.domainname.clone(),
             networking: spec.networking.clone(),
             sysctls: Vec::new(),
+            owner: NamespaceOwner::Host,
             links: Vec::new(),
         };
         let prepared = self.seams.networks.prepare(&request).await?;
@@ -274,7 +277,7 @@ impl Shared {
         }
         let root = self.seams.mounter.open_rootfs(rootfs).await?;
         if let Some(path) = directory {
-            self.seams.mounter.make_directory(&root, path).await?;
+            self.seams.mounter.make_directory(&root, path, rootfs.ids.root()).await?;
         }
         if fills {
             self.seams.volumes.fill(id, mounts, root).await?;

@@ -16,6 +16,7 @@ use super::{Engine, Shared};
 use crate::api::containers::ContainerView;
 use crate::error::NodeError;
 use crate::shim_client::Shim;
+use crate::userns::IdMapping;
 
 /// The way to one container.
 #[derive(Debug, Clone)]
@@ -52,6 +53,11 @@ impl Handle {
     /// Where its files and its log are, across reboots.
     pub fn directory(&self) -> PathBuf {
         self.shared.directory(self.id())
+    }
+
+    /// Whose ids those of files in containers are on the host.
+    pub(crate) fn ids(&self) -> IdMapping {
+        self.shared.config().ids.clone()
     }
 
     /// The engine that it belongs to.

@@ -5,11 +5,13 @@
 //! acquisition is noted before it is made, so that a failure gives back exactly what may be there (`teardown.rs`), and a
 //! crash is cleared away by the next boot.
 
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use node_shim::protocol::{Failure, FailureKind, RuntimeChoice};
+use overlay_net::netns::Netns;
 use shoal_types::ErrorKind;
 use shoal_types::container::security::IpcMode;
 use shoal_types::container::state::{Run, StartFailure};
@@ -91,13 +93,16 @@ impl Actor {
             let (plan, mounts) = tokio::join!(self.plan_network(request.as_ref()), self.mount_volumes());
             let (plan, mounts) = (plan?, mounts?);
             crash_point("start: network planned, volumes mounted");
-            self.write_config(&peers, plan.as_ref(), &mounts, shm, path.clone()).await?;
-            Ok::<_, NodeError>((plan, mounts))
+            let user = self.user_namespace(&peers, plan.as_ref()).await?;
+            let found = Found { plan: plan.as_ref(), mounts: &mounts, shm, user: user.as_ref() };
+            self.write_config(&peers, found, path.clone()).await?;
+            Ok::<_, NodeError>((plan, mounts, user))
         };
         let (shim, prepared) = tokio::join!(self.shared.seams.shims.spawn(&path), prepared);
         // A shim that was spawned must be known before anything else can fail.
         let shim = self.keep_shim(shim);
-        let (plan, mounts) = prepared?;
+        // The runtime opens the user namespace through this process.
+        let (plan, mounts, _user) = prepared?;
         let shim = shim?;
         crash_point("start: shim runs");
         self.attach_those_who_wait(shim.as_ref()).await;
@@ -186,7 +191,8 @@ impl Actor {
         let target = self.shared.shm_path(self.core.id);
         let size = self.core.record.spec.shm_size.unwrap_or(self.shared.config().shm_size);
         self.hold(Holding::SharedMemory);
-        self.shared.seams.mounter.mount_shm(&target, size).await?;
+        let owner = self.shared.ids_of(&self.core.record.spec).root();
+        self.shared.seams.mounter.mount_shm(&target, size, owner).await?;
         Ok(Some(target))
     }
 
@@ -201,20 +207,34 @@ impl Actor {
             spec: &self.core.record.spec,
             rootfs,
             log_path: self.shared.log_path(self.core.id),
+            stdio_owner: self.shared.ids_of(&self.core.record.spec).root(),
             config: &config,
         })
     }
 
-    /// Makes the runtime spec and the files that are bound into the container.
-    async fn write_config(
+    /// The user namespace of a container whose ids are mapped: that of those whose namespaces it shares, else the one that
+    /// its network namespace was made in.
+    async fn user_namespace(
         &self,
         peers: &Peers,
         plan: Option<&NetworkPlan>,
-        mounts: &[HostMount],
-        shm: Option<PathBuf>,
-        path: PathBuf,
-    ) -> Result<(), NodeError> {
+    ) -> Result<Option<UserNamespace>, NodeError> {
+        if self.shared.ids_of(&self.core.record.spec).is_identity() {
+            return Ok(None);
+        }
+        if let Some(process) = peers.namespaces().any() {
+            return Ok(Some(UserNamespace::Peer(process)));
+        }
+        let Some(path) = plan.and_then(|plan| plan.sandbox.netns.clone()) else { return Ok(None) };
+        let opened = super::run_blocking(move || Netns::open(&path)?.owner()).await??;
+        Ok(Some(UserNamespace::Held(opened)))
+    }
+
+    /// Makes the runtime spec and the files that are bound into the container.
+    async fn write_config(&self, peers: &Peers, found: Found<'_>, path: PathBuf) -> Result<(), NodeError> {
+        let Found { plan, mounts, shm, user: user_namespace } = found;
         let record = &self.core.record;
+        let ids = self.shared.ids_of(&record.spec);
         let rootfs = self.shared.seams.images.rootfs(self.core.id).await?;
         let accounts = self.shared.seams.mounter.read_files(&rootfs, &user::FILES).await?;
         let user = user::resolve(
@@ -239,13 +259,17 @@ impl Actor {
                 Some(None) => NetworkNamespace::Host,
                 None => NetworkNamespace::Peer,
             },
+            user_namespace: user_namespace.map(UserNamespace::path),
+            ids: ids.clone(),
             links: peers.environment(&record.name),
             config: self.shared.config(),
             host: Arc::clone(&self.shared.host),
         };
         let shared = Arc::clone(&self.shared);
         super::run_blocking(move || {
-            files.write().map_err(|source| NodeError::failed("write the container's files", source))?;
+            files
+                .write(ids.root())
+                .map_err(|source| NodeError::failed("write the container's files", source))?;
             let mut devices = crate::runtime::devices::find(&inputs)?;
             let named = std::mem::take(&mut devices.named);
             let seccomp = shared.filters.resolve(&inputs)?;
@@ -296,6 +320,33 @@ impl Actor {
             self.shared.emit_network("connect", joined, self.core.id);
         }
         self.shared.tell_of_mounts(self.core.id, &self.core.record.mounts);
+    }
+}
+
+/// What was found out and made for a start.
+struct Found<'a> {
+    plan: Option<&'a NetworkPlan>,
+    mounts: &'a [HostMount],
+    shm: Option<PathBuf>,
+    user: Option<&'a UserNamespace>,
+}
+
+/// The user namespace of a container.
+#[derive(Debug)]
+enum UserNamespace {
+    /// That of another container's process.
+    Peer(u32),
+    /// One that this process holds open until the runtime has joined it.
+    Held(OwnedFd),
+}
+
+impl UserNamespace {
+    /// Where other processes find it.
+    fn path(&self) -> PathBuf {
+        PathBuf::from(match self {
+            Self::Peer(process) => format!("/proc/{process}/ns/user"),
+            Self::Held(fd) => format!("/proc/{}/fd/{}", std::process::id(), fd.as_raw_fd()),
+        })
     }
 }
 

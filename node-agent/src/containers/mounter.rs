@@ -46,18 +46,18 @@ impl HostMounter for KernelMounts {
         run_blocking(move || read_all(&RootDirectory::new(open_root_of(pid)?), &paths)).await?
     }
 
-    async fn make_directory(&self, rootfs: &OwnedFd, path: &str) -> Result<(), NodeError> {
+    async fn make_directory(&self, rootfs: &OwnedFd, path: &str, owner: (u32, u32)) -> Result<(), NodeError> {
         let root = rootfs
             .try_clone()
             .map_err(|source| NodeError::failed("keep the root file system open", source))?;
         let path = path.to_owned();
-        run_blocking(move || make_directory(root, &path)).await?
+        run_blocking(move || make_directory(root, &path, owner)).await?
     }
 
-    async fn mount_shm(&self, target: &Path, size: u64) -> Result<(), NodeError> {
+    async fn mount_shm(&self, target: &Path, size: u64, owner: (u32, u32)) -> Result<(), NodeError> {
         let target = target.to_owned();
         run_blocking(move || {
-            mount_shm(&target, size).map_err(|source| {
+            mount_shm(&target, size, owner).map_err(|source| {
                 NodeError::failed(format!("mount shared memory at {}", target.display()), source)
             })
         })
@@ -156,8 +156,20 @@ fn read_regular(root: &RootDirectory, path: &Path) -> io::Result<Option<Vec<u8>>
     Ok(Some(content))
 }
 
-fn make_directory(root: OwnedFd, path: &str) -> Result<(), NodeError> {
-    match RootDirectory::new(root).make_directories(Path::new(path)) {
+/// Makes a directory below a root with its parents; what was missing belongs to this user and group.
+pub(crate) fn make_directories(
+    root: &RootDirectory,
+    path: &Path,
+    owner: (u32, u32),
+) -> Result<OwnedFd, RuntimeError> {
+    let missing = if owner == (0, 0) { Vec::new() } else { missing_directories(root, path) };
+    let directory = root.make_directories(path)?;
+    missing.iter().try_for_each(|path| give(root, path, owner))?;
+    Ok(directory)
+}
+
+fn make_directory(root: OwnedFd, path: &str, owner: (u32, u32)) -> Result<(), NodeError> {
+    match make_directories(&RootDirectory::new(root), Path::new(path), owner) {
         Ok(_) => Ok(()),
         Err(RuntimeError::Step { source, .. })
             if source.raw_os_error() == Some(Errno::NOTDIR.raw_os_error()) =>
@@ -168,11 +180,27 @@ fn make_directory(root: OwnedFd, path: &str) -> Result<(), NodeError> {
     }
 }
 
+/// The path and its parents as far as they do not exist.
+fn missing_directories(root: &RootDirectory, path: &Path) -> Vec<PathBuf> {
+    let is_missing = |path: &&Path| matches!(root.open(path, OFlags::PATH), Err(Errno::NOENT));
+    path.ancestors().take_while(is_missing).map(Path::to_owned).collect()
+}
+
+fn give(root: &RootDirectory, path: &Path, (uid, gid): (u32, u32)) -> Result<(), RuntimeError> {
+    let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
+    root.open(path, OFlags::RDONLY | OFlags::DIRECTORY)
+        .and_then(|directory| rustix::fs::fchown(directory, Some(uid), Some(gid)))
+        .map_err(|errno| RuntimeError::Step {
+            step: format!("set the owner of {}", path.display()),
+            source: errno.into(),
+        })
+}
+
 /// Mounts memory at `target`, which is made if it is missing; what a crash left mounted there is replaced.
-fn mount_shm(target: &Path, size: u64) -> io::Result<()> {
+fn mount_shm(target: &Path, size: u64, (uid, gid): (u32, u32)) -> io::Result<()> {
     unmount_all(target)?;
     std::fs::create_dir_all(target)?;
-    let data = std::ffi::CString::new(format!("mode=1777,size={size}"))?;
+    let data = std::ffi::CString::new(format!("mode=1777,size={size},uid={uid},gid={gid}"))?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     Ok(rustix::mount::mount("shm", target, "tmpfs", flags, Some(data.as_c_str()))?)
 }

@@ -15,7 +15,7 @@ use super::Shared;
 use super::actor::Actor;
 use super::lifecycle::is_restarting;
 use super::links::{self, Linked};
-use super::ports::{LinkTarget, NetworkRequest};
+use super::ports::{LinkTarget, NamespaceOwner, NetworkRequest};
 use super::record::ContainerRecord;
 use crate::api::containers::ContainerView;
 use crate::error::NodeError;
@@ -142,6 +142,11 @@ impl Shared {
             domainname: spec.process.domainname.clone(),
             networking: effective(&spec.networking),
             sysctls: of_network.map(|(key, value)| (key.clone(), value.clone())).collect(),
+            owner: if self.ids_of(spec).is_identity() {
+                NamespaceOwner::Host
+            } else {
+                NamespaceOwner::Container
+            },
             links: Vec::new(),
         })
     }
@@ -178,6 +183,10 @@ impl Actor {
         });
         let mut request = self.shared.network_request_of(self.core.id, &self.core.record)?;
         request.links = links.collect();
+        // Who shares one namespace of another container needs that one's user namespace for the others too.
+        if let (NamespaceOwner::Container, Some(process)) = (request.owner, peers.namespaces().any()) {
+            request.owner = NamespaceOwner::Peer(process);
+        }
         Some(request)
     }
 

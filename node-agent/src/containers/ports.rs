@@ -33,6 +33,7 @@ use crate::events::EventLog;
 use crate::figures::Figures;
 use crate::shim_client::Shims;
 use crate::store::{Batch, Store};
+use crate::userns::IdMapping;
 
 /// Everything that the engine calls. Made once, at boot.
 #[derive(Debug, Clone)]
@@ -98,8 +99,12 @@ pub trait ContainerNetworks: Send + Sync + fmt::Debug {
     async fn rename(&self, request: &NetworkRequest) -> Result<NetworkRun, NodeError>;
 
     /// Brings the kernel to what these running containers had when the daemon went, and nothing else. Called once,
-    /// at boot, before any other method but `prepare`. Those whose namespace is gone are left out of the result.
-    async fn restore(&self, running: Vec<(NetworkRequest, NetworkRun)>) -> BTreeMap<ContainerId, NetworkRun>;
+    /// at boot, before any other method but `prepare`. Those whose namespace is gone are left out of the result. Fails
+    /// only if the settings of the predefined networks cannot be followed.
+    async fn restore(
+        &self,
+        running: Vec<(NetworkRequest, NetworkRun)>,
+    ) -> Result<BTreeMap<ContainerId, NetworkRun>, NodeError>;
 
     /// Ends everything that is kept of a container, because it is being removed.
     async fn forget(&self, container: ContainerId);
@@ -120,8 +125,22 @@ pub struct NetworkRequest {
     pub networking: NetworkingSpec,
     /// Kernel parameters of the network namespace (`net.*`).
     pub sysctls: Vec<(String, String)>,
+    /// Whose the network namespace is.
+    pub owner: NamespaceOwner,
     /// Containers that it links to in the old way.
     pub links: Vec<LinkTarget>,
+}
+
+/// Whose root has a network namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NamespaceOwner {
+    /// The host's.
+    #[default]
+    Host,
+    /// That of a user namespace of the container's own.
+    Container,
+    /// That of the user namespace of the process with this id, of which more is shared.
+    Peer(u32),
 }
 
 /// A container that another one links to.
@@ -423,6 +442,8 @@ pub struct Rootfs {
     pub work: PathBuf,
     /// Further mount options, `key` or `key=value`.
     pub options: Vec<String>,
+    /// Whose ids the owners of its files are.
+    pub ids: IdMapping,
 }
 
 /// Mounts that the engine makes on the host itself. Blocking work happens elsewhere than on the caller's thread.
@@ -438,12 +459,12 @@ pub trait HostMounter: Send + Sync + fmt::Debug {
     /// The same for the root that a running process sees.
     async fn read_files_of(&self, pid: u32, paths: &[&str]) -> Result<Vec<Option<Vec<u8>>>, NodeError>;
 
-    /// Makes sure that a directory exists below a root file system, with its parents, mode 0755 and owner root. A
-    /// path that is something else is an error of kind *invalid argument*.
-    async fn make_directory(&self, rootfs: &OwnedFd, path: &str) -> Result<(), NodeError>;
+    /// Makes sure that a directory exists below a root file system, with its parents, mode 0755 and this user and group
+    /// as owners. A path that is something else is an error of kind *invalid argument*.
+    async fn make_directory(&self, rootfs: &OwnedFd, path: &str, owner: (u32, u32)) -> Result<(), NodeError>;
 
     /// Mounts memory of this many bytes at a directory, for `/dev/shm` that several containers share.
-    async fn mount_shm(&self, target: &Path, size: u64) -> Result<(), NodeError>;
+    async fn mount_shm(&self, target: &Path, size: u64, owner: (u32, u32)) -> Result<(), NodeError>;
 
     /// Unmounts a directory; succeeds when nothing is mounted there.
     async fn unmount(&self, target: &Path) -> Result<(), NodeError>;

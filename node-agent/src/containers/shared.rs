@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use shoal_types::ContainerId;
 use shoal_types::container::mounts::MountAccess;
 use shoal_types::container::networking::NetworkMode;
+use shoal_types::container::security::UserMode;
 use shoal_types::container::spec::ContainerSpec;
 use shoal_types::container::state::{ContainerState, MountKind, MountPoint};
 use tokio_util::sync::CancellationToken;
@@ -36,6 +37,7 @@ use crate::logs::forward::Forwarders;
 use crate::runtime::bundle::Bundles;
 use crate::runtime::filters::Filters;
 use crate::store::Batch;
+use crate::userns::IdMapping;
 
 /// The directory below the data root that holds containers' own files.
 const CONTAINERS_DIR: &str = "containers";
@@ -97,6 +99,14 @@ impl Shared {
     /// The settings as they are now.
     pub(crate) fn config(&self) -> Arc<EngineConfig> {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How the ids in a container are those of the host.
+    pub(crate) fn ids_of(&self, spec: &ContainerSpec) -> IdMapping {
+        match spec.namespaces.user {
+            UserMode::DaemonDefault => self.config().ids.clone(),
+            UserMode::Host => IdMapping::default(),
+        }
     }
 
     pub(super) fn reconfigure(&self, config: EngineConfig) {

@@ -19,6 +19,7 @@ use crate::layers::archive::{ArchiveWriter, Entry, EntryKind};
 use crate::layers::attributes::At;
 use crate::layers::diff;
 use crate::layers::merged::{MAX_DEPTH, dir_flags, names};
+use crate::userns::IdMapping;
 
 /// The most memory that names of files with several names may take; beyond it each name is packed as a file.
 const MAX_LINK_BYTES: usize = 64 << 20;
@@ -61,9 +62,10 @@ impl Top {
     }
 }
 
-/// Writes the archive.
-pub(super) fn pack<W: Write>(top: &Top, out: W) -> io::Result<()> {
-    let mut packer = Packer { archive: ArchiveWriter::new(out), links: BTreeMap::new(), link_bytes: 0 };
+/// Writes the archive, of a container with these ids.
+pub(super) fn pack<W: Write>(top: &Top, ids: &IdMapping, out: W) -> io::Result<()> {
+    let archive = ArchiveWriter::new(out);
+    let mut packer = Packer { archive, links: BTreeMap::new(), link_bytes: 0, ids };
     match top {
         Top::Node { dir, name } => packer.pack(dir.as_fd(), name, &mut name.clone(), 0)?,
         Top::Directory { dir, prefix } => {
@@ -78,14 +80,15 @@ pub(super) fn pack<W: Write>(top: &Top, out: W) -> io::Result<()> {
     packer.archive.finish().map(drop)
 }
 
-struct Packer<W> {
+struct Packer<'a, W> {
     archive: ArchiveWriter<W>,
+    ids: &'a IdMapping,
     /// Where files with several names were packed first.
     links: BTreeMap<(u64, u64), Vec<u8>>,
     link_bytes: usize,
 }
 
-impl<W: Write> Packer<W> {
+impl<W: Write> Packer<'_, W> {
     fn pack_children(&mut self, dir: BorrowedFd<'_>, path: &mut Vec<u8>, depth: usize) -> io::Result<()> {
         if depth > MAX_DEPTH {
             return Err(Errno::NAMETOOLONG.into());
@@ -126,7 +129,7 @@ impl<W: Write> Packer<W> {
             && let Some(first) = self.links.get(&identity)
         {
             let link = first.clone();
-            let Some(entry) = diff::entry(path.to_vec(), at, stat)? else { return Ok(()) };
+            let Some(entry) = diff::entry(path.to_vec(), at, stat, self.ids)? else { return Ok(()) };
             let entry = Entry { kind: EntryKind::HardLink, link, size: 0, xattrs: Vec::new(), ..entry };
             return self.archive.append(&entry, &mut io::empty());
         }
@@ -137,7 +140,7 @@ impl<W: Write> Packer<W> {
         if FileType::from_raw_mode(now.st_mode) != FileType::RegularFile {
             return Ok(());
         }
-        let Some(entry) = diff::entry(path.to_vec(), at, &now)? else { return Ok(()) };
+        let Some(entry) = diff::entry(path.to_vec(), at, &now, self.ids)? else { return Ok(()) };
         if now.st_nlink > 1 && self.link_bytes < MAX_LINK_BYTES {
             self.link_bytes += path.len() + size_of::<(u64, u64)>();
             self.links.insert((now.st_dev, now.st_ino), path.to_vec());
@@ -147,7 +150,7 @@ impl<W: Write> Packer<W> {
 
     /// Everything that is no file with bytes of its own; sockets are left out.
     fn append(&mut self, path: Vec<u8>, at: At<'_>, stat: &Stat) -> io::Result<()> {
-        match diff::entry(path, at, stat)? {
+        match diff::entry(path, at, stat, self.ids)? {
             Some(entry) => self.archive.append(&entry, &mut io::empty()),
             None => Ok(()),
         }

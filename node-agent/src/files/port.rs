@@ -67,8 +67,9 @@ impl ContainerFiles for Files {
         })
         .await??;
         handle.emit("archive-path", []);
+        let ids = handle.ids();
         let archive = produce(move |sink| {
-            pack(&top, sink).map_err(|source| NodeError::failed("pack the container's files", source))
+            pack(&top, &ids, sink).map_err(|source| NodeError::failed("pack the container's files", source))
         });
         Ok((described, archive))
     }
@@ -84,7 +85,7 @@ impl ContainerFiles for Files {
         let (name, path) = (name.to_owned(), path.to_owned());
         let work = async move {
             let root = root::open(&handle, Purpose::Write, Scope::WithMounts).await?;
-            let view = handle.view();
+            let (view, ids) = (handle.view(), handle.ids());
             let archive = SourceReader::start(archive);
             run_blocking(move || {
                 let directory = extraction_point(&root, &view, &name, &path)?;
@@ -93,7 +94,7 @@ impl ContainerFiles for Files {
                     UnpackOwnership::FromArchive => None,
                 };
                 let mounts = places(&view);
-                let target = Target { root: &root, directory, replace: options.replace, owner, mounts };
+                let target = Target { root: &root, directory, replace: options.replace, owner, mounts, ids };
                 let unpacked = unpack(target, archive);
                 release(root);
                 unpacked
@@ -111,10 +112,11 @@ impl ContainerFiles for Files {
         let in_words = |error| NodeError::failed(format!("Error exporting container {name}"), error);
         let root = root::open(&handle, Purpose::Read, Scope::RootOnly).await.map_err(in_words)?;
         handle.emit("export", []);
+        let ids = handle.ids();
         Ok(produce(move |sink| {
             let failed = |source: std::io::Error| NodeError::failed("export the container", source);
             let top = Top::everything(&root).map_err(|errno| failed(errno.into()))?;
-            pack(&top, sink).map_err(failed)
+            pack(&top, &ids, sink).map_err(failed)
         }))
     }
 
@@ -123,7 +125,7 @@ impl ContainerFiles for Files {
         let handle = self.engine.find(name)?;
         let rootfs = handle.rootfs().await?;
         let hidden = places(&handle.view());
-        let stack = Stack { lowers: rootfs.lowers, upper: rootfs.upper, work: rootfs.work };
+        let stack = Stack { lowers: rootfs.lowers, upper: rootfs.upper, work: rootfs.work, ids: rootfs.ids };
         let found = run_blocking(move || Ok(changes(&stack, &hidden)?)).await?;
         self.engine.figures().noted(Action::ContainerChanges, start, found)
     }

@@ -12,17 +12,19 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use node_runtime::RootDirectory;
+use node_runtime::{RootDirectory, as_filesystem_user};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use crate::api::files::ReplaceKinds;
+use crate::containers::mounter::make_directories;
 use crate::error::NodeError;
 use crate::layers::LayerError;
 use crate::layers::apply::write_file;
 use crate::layers::archive::{ArchiveError, ArchiveReader, Entry, EntryKind, Time};
 use crate::layers::attributes::travels;
 use crate::layers::compression::decompress;
+use crate::userns::IdMapping;
 
 /// How much is read from the stream at once.
 const READ_LEN: usize = 64 << 10;
@@ -43,16 +45,28 @@ pub(super) struct Target<'a> {
     /// Where something is mounted in the container. The kernel would let us remove such a place, and detach the mount
     /// from the container: nobody of the namespace in which it is busy asks.
     pub(super) mounts: Vec<PathBuf>,
+    /// Whose ids those of the container are on the host.
+    pub(super) ids: IdMapping,
 }
 
 /// Unpacks an archive, compressed or not. What was unpacked before a failure stays.
 pub(super) fn unpack(target: Target<'_>, archive: impl Read + Send) -> Result<(), NodeError> {
+    if target.ids.is_identity() {
+        return unpack_here(target, archive);
+    }
+    // Root of the container: the host's has no id in what is mounted inside, such as a tmpfs.
+    let (uid, gid) = target.ids.root();
+    as_filesystem_user(uid, gid, || unpack_here(target, archive))
+        .map_err(|source| NodeError::failed("unpack an archive", source))?
+}
+
+fn unpack_here(target: Target<'_>, archive: impl Read + Send) -> Result<(), NodeError> {
     let (_, archive) = decompress(archive).map_err(|source| LayerError::from(ArchiveError::from(source)))?;
     let mut reader = ArchiveReader::new(BufReader::with_capacity(READ_LEN, archive));
     let fixed = fixed(&target);
     let mut unpacking = Unpacking { target, fixed, parent: None, times: Vec::new(), times_bytes: 0 };
-    while let Some(entry) = reader.next_entry().map_err(LayerError::from)? {
-        unpacking.place(&entry, &mut reader.data())?;
+    while let Some(mut entry) = reader.next_entry().map_err(LayerError::from)? {
+        unpacking.place(&mut entry, &mut reader.data())?;
     }
     unpacking.finish();
     Ok(())
@@ -95,7 +109,9 @@ struct Place<'a> {
 }
 
 impl Unpacking<'_> {
-    fn place(&mut self, entry: &Entry, data: &mut dyn BufRead) -> Result<(), NodeError> {
+    fn place(&mut self, entry: &mut Entry, data: &mut dyn BufRead) -> Result<(), NodeError> {
+        self.translate(entry)?;
+        let entry = &*entry;
         let path = self.locate(&entry.path, entry)?;
         let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
         if path == Path::new(&self.target.directory) {
@@ -114,6 +130,16 @@ impl Unpacking<'_> {
         };
         self.parent = Some(parent);
         made
+    }
+
+    /// Gives an entry the owner that it shall have, with the ids of the host.
+    fn translate(&self, entry: &mut Entry) -> Result<(), NodeError> {
+        let (uid, gid) = self.target.owner.unwrap_or((entry.uid, entry.gid));
+        let ids = &self.target.ids;
+        (entry.uid, entry.gid) =
+            ids.to_host(uid, gid).map_err(|unmapped| NodeError::invalid(unmapped.to_string()))?;
+        entry.xattrs.iter_mut().for_each(|(name, value)| ids.attribute_to_host(name, value));
+        Ok(())
     }
 
     /// Where a name of the archive lies in the tree. Only one that leads out of the directory is refused.
@@ -142,7 +168,8 @@ impl Unpacking<'_> {
             return Ok(known);
         }
         let dir = match self.target.root.open(path, OFlags::PATH | OFlags::DIRECTORY) {
-            Err(Errno::NOENT) => self.target.root.make_directories(path).map_err(std::io::Error::other)?,
+            Err(Errno::NOENT) => make_directories(self.target.root, path, self.target.ids.root())
+                .map_err(std::io::Error::other)?,
             other => other?,
         };
         let inherits_group = rustix::fs::fstat(&dir)?.st_mode & 0o2000 != 0;
@@ -291,7 +318,7 @@ impl Unpacking<'_> {
 
     /// Owner, mode and extended attributes of an open file, in the order in which none undoes another.
     fn set_attributes(&self, file: impl AsFd, place: &Place<'_>, entry: &Entry) -> Result<(), Errno> {
-        let (uid, gid) = self.owner(entry);
+        let (uid, gid) = owner(entry);
         if (uid, gid) != (Uid::ROOT, Gid::ROOT) || place.inherits_group {
             rustix::fs::fchown(&file, Some(uid), Some(gid))?;
         }
@@ -307,13 +334,8 @@ impl Unpacking<'_> {
     }
 
     fn set_owner(&self, place: &Place<'_>, entry: &Entry) -> Result<(), Errno> {
-        let (uid, gid) = self.owner(entry);
+        let (uid, gid) = owner(entry);
         rustix::fs::chownat(place.dir, place.name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-    }
-
-    fn owner(&self, entry: &Entry) -> (Uid, Gid) {
-        let (uid, gid) = self.target.owner.unwrap_or((entry.uid, entry.gid));
-        (Uid::from_raw(uid), Gid::from_raw(gid))
     }
 
     /// Sets the times of directories, now that nothing is put into them any more. One that has gone or become something
@@ -341,6 +363,10 @@ enum Cleared {
 
 fn failed<E: std::error::Error + Send + Sync + 'static>(path: &Path, source: E) -> NodeError {
     NodeError::failed(format!("unpack {} in the container", path.display()), source)
+}
+
+fn owner(entry: &Entry) -> (Uid, Gid) {
+    (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid))
 }
 
 fn mode(entry: &Entry) -> Mode {

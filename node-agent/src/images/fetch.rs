@@ -167,7 +167,8 @@ impl Shared {
             return Err(crate::content::ContentError::Missing(layer.blob.digest).into());
         };
         let staged = if is_unpacked { None } else { Some(self.stage().await?) };
-        let mut sink = LayerSink::new(partial, staged.as_ref().map(|staged| staged.dir.clone()));
+        let mut sink =
+            LayerSink::new(partial, staged.as_ref().map(|staged| staged.dir.clone()), self.ids.clone());
         let progress = |_: &Digest, progress: Progress| {
             if let Some(phase) = phase(&progress) {
                 reporter.report(phase);
@@ -207,7 +208,7 @@ impl Shared {
             .block("unpack a layer", move |shared| {
                 let blob = shared.content.open_blob(layer.blob.digest)?;
                 let counted = Counted { source: blob, done: 0, total: layer.blob.size, reporter };
-                let unpacked = unpack(counted, &dir, Limits::default())?;
+                let unpacked = unpack(counted, &dir, Limits::default(), &shared.ids)?;
                 Ok(check(unpacked, layer.diff_id)?)
             })
             .await?;

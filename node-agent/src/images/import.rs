@@ -25,6 +25,7 @@ use crate::layers::archive::ArchiveError;
 use crate::layers::compression::{Compression, decoder, recognise};
 use crate::layers::pack::{Tee, compress};
 use crate::layers::unpack::{Unpacked, unpack};
+use crate::userns::IdMapping;
 
 /// The source that means the body of the request.
 const THIS_REQUEST: &str = "-";
@@ -88,7 +89,9 @@ async fn take_layer(shared: &Arc<Shared>, archive: ByteSource) -> Result<NewLaye
     let dir = staged.dir.clone();
     let source = SourceReader::start(archive);
     let (unpacked, draft) = shared
-        .block("unpack an archive", move |shared| Ok(take(source, &dir, shared.content.draft()?)?))
+        .block("unpack an archive", move |shared| {
+            Ok(take(source, &dir, shared.content.draft()?, &shared.ids)?)
+        })
         .await?;
     let media_type = match unpacked.compression {
         Compression::Zstd => media_type::OCI_LAYER_ZSTD,
@@ -103,19 +106,20 @@ fn take(
     source: impl Read + Send,
     dir: &std::path::Path,
     draft: Draft,
+    ids: &IdMapping,
 ) -> Result<(Unpacked, Draft), LayerError> {
     let (compression, source) = recognise(source).map_err(ArchiveError::from)?;
     match compression {
         Compression::Gzip | Compression::Zstd => {
             let mut tee = Tee { source, copy: draft };
-            let unpacked = unpack(&mut tee, dir, Limits::default())?;
+            let unpacked = unpack(&mut tee, dir, Limits::default(), ids)?;
             // What stands after the compressed stream belongs to the blob.
             std::io::copy(&mut tee, &mut std::io::sink()).map_err(ArchiveError::from)?;
             Ok((unpacked, tee.copy))
         }
         Compression::None | Compression::Bzip2 | Compression::Xz => {
             let mut plain = decoder(compression, source).map_err(ArchiveError::from)?;
-            compress(&mut plain, dir, draft)
+            compress(&mut plain, dir, draft, ids)
         }
     }
 }

@@ -74,10 +74,15 @@ use crate::events::EventLog;
 use crate::figures::Figures;
 use crate::layers::{Overlayfs, Snapshotter};
 use crate::store::{Batch, Store};
+use crate::userns::IdMapping;
 
 /// How long after a layer was committed all of it is flushed to disk. Long enough that the layers of one pull share the
 /// work, short enough that few are unpacked again after a power loss.
 const SYNC_DELAY: Duration = Duration::from_secs(5);
+
+/// dockerd's words for a default size that cannot be had.
+const NO_DEFAULT_SIZE: &str = "error initializing graphdriver: Storage option overlay2.size not supported. \
+     Filesystem does not support Project Quota";
 
 /// What the image store must be told.
 #[derive(Debug, Clone)]
@@ -88,6 +93,10 @@ pub struct ImageSettings {
     pub registries: RegistryConfig,
     /// What images are chosen for; the machine's own platform except in tests.
     pub platform: Platform,
+    /// Whose ids the files of containers have.
+    pub ids: IdMapping,
+    /// How much containers may write that do not say; needs quotas of the file system.
+    pub container_size: Option<u64>,
     /// Where pulls, pushes and the like are timed.
     pub figures: Figures,
 }
@@ -100,6 +109,8 @@ pub struct ImageStore {
 
 struct Shared {
     platform: Platform,
+    ids: IdMapping,
+    container_size: Option<u64>,
     figures: Figures,
     content: ContentStore,
     snapshots: Arc<dyn Snapshotter>,
@@ -128,13 +139,18 @@ impl ImageStore {
         let registries = Client::new(settings.registries)?;
         let opened = {
             let store = store.clone();
-            let data_root = settings.data_root;
-            tokio::task::spawn_blocking(move || Opened::read(&data_root, &store))
+            let (data_root, ids) = (settings.data_root, settings.ids.clone());
+            tokio::task::spawn_blocking(move || Opened::read(&data_root, &store, &ids))
         };
         let opened = opened.await.map_err(|source| NodeError::failed("open the image store", source))??;
+        if settings.container_size.is_some() && !opened.snapshots.has_limits() {
+            return Err(NodeError::invalid(NO_DEFAULT_SIZE));
+        }
         store.commit(opened.cleanup).await?;
         let shared = Arc::new(Shared {
             platform: settings.platform,
+            ids: settings.ids,
+            container_size: settings.container_size,
             figures: settings.figures,
             content: opened.content,
             snapshots: Arc::new(opened.snapshots),
@@ -186,9 +202,10 @@ struct Opened {
 }
 
 impl Opened {
-    fn read(data_root: &std::path::Path, store: &Store) -> Result<Self, NodeError> {
+    fn read(data_root: &std::path::Path, store: &Store, ids: &IdMapping) -> Result<Self, NodeError> {
         let content = ContentStore::open(&data_root.join("content"))?;
-        let (snapshots, mut cleanup) = Overlayfs::open(&data_root.join("overlayfs"), store.load()?)?;
+        let (snapshots, mut cleanup) =
+            Overlayfs::open(&data_root.join("overlayfs"), store.load()?, ids.clone())?;
         let mut changes = Vec::new();
         for (key, record) in store.load::<TargetRecord>()? {
             let id = key.parse().map(ImageId);

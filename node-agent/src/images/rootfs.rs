@@ -18,13 +18,13 @@ use crate::api::containers::RootSizes;
 use crate::containers::ports::{ContainerImages, HeldImage, Hold, ImageHold, ResolvedImage, Rootfs};
 use crate::error::{ErrorChain, NodeError};
 use crate::layers::{LayerError, Purpose, SnapshotKey, SnapshotName, Stack};
+use crate::sizes;
 use crate::store::Batch;
 
 /// The name by which Docker's containerd store goes, which clients look for.
 const STORAGE_DRIVER: &str = "overlayfs";
 /// Diffs of a container's layer would miss what these features hide; an inode index would hold up removals.
 const MOUNT_OPTIONS: [&str; 3] = ["redirect_dir=off", "metacopy=off", "index=off"];
-const SIZE_TEXT: &str = "--storage-opt is supported only for overlay over xfs with 'pquota' mount option";
 
 #[async_trait]
 impl ContainerImages for ImageStore {
@@ -56,15 +56,12 @@ impl ContainerImages for ImageStore {
         options: &BTreeMap<String, String>,
         batch: Batch,
     ) -> Result<(Rootfs, Batch), NodeError> {
-        if let Some(option) = options.keys().next() {
-            let is_size = option.eq_ignore_ascii_case("size");
-            let text = if is_size { SIZE_TEXT.to_owned() } else { format!("Unknown option {option}") };
-            return Err(NodeError::invalid(text));
-        }
+        let limit = limit(options)?.or(self.shared.container_size);
+        let purpose = limit.map_or(Purpose::Container, Purpose::LimitedContainer);
         let parent = image.and_then(|image| image.chain);
         let prepare = move |shared: &Shared| {
             let key = SnapshotKey::container(&container);
-            match shared.snapshots.prepare(&key, parent, Purpose::Container) {
+            match shared.snapshots.prepare(&key, parent, purpose) {
                 Err(LayerError::Exists(_)) => Ok((shared.snapshots.stack(&key)?, Batch::new())),
                 other => Ok(other?),
             }
@@ -251,7 +248,20 @@ impl Shared {
     }
 }
 
+/// What `--storage-opt` says of the writable layer's size. Like dockerd's, 0 is no limit, and keys may have any case.
+fn limit(options: &BTreeMap<String, String>) -> Result<Option<u64>, NodeError> {
+    let mut limit = None;
+    for (option, value) in options {
+        if !option.eq_ignore_ascii_case("size") {
+            return Err(NodeError::invalid(format!("Unknown option {}", option.to_lowercase())));
+        }
+        let size = sizes::binary(value);
+        limit = Some(size.ok_or_else(|| NodeError::invalid(format!("invalid size: '{value}'")))?);
+    }
+    Ok(limit.filter(|size| *size > 0))
+}
+
 fn rootfs(stack: Stack) -> Rootfs {
     let options = MOUNT_OPTIONS.map(str::to_owned).to_vec();
-    Rootfs { lowers: stack.lowers, upper: stack.upper, work: stack.work, options }
+    Rootfs { lowers: stack.lowers, upper: stack.upper, work: stack.work, options, ids: stack.ids }
 }

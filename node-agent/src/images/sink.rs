@@ -19,6 +19,7 @@ use crate::content::Partial;
 use crate::layers::LayerError;
 use crate::layers::apply::Limits;
 use crate::layers::unpack::{Unpacked, unpack};
+use crate::userns::IdMapping;
 
 /// How many chunks may wait for the thread. The network gives some ten kilobytes at a time.
 const QUEUE_LEN: usize = 64;
@@ -28,6 +29,8 @@ pub(super) struct LayerSink {
     partial: Arc<Partial>,
     /// The empty directory to unpack into; `None` if the blob is only stored.
     stage: Option<PathBuf>,
+    /// Whose ids the unpacked files have.
+    ids: IdMapping,
     worker: Option<Worker>,
     unpacked: Option<Result<Unpacked, LayerError>>,
 }
@@ -44,8 +47,8 @@ enum Message {
 }
 
 impl LayerSink {
-    pub(super) fn new(partial: Partial, stage: Option<PathBuf>) -> Self {
-        Self { partial: Arc::new(partial), stage, worker: None, unpacked: None }
+    pub(super) fn new(partial: Partial, stage: Option<PathBuf>, ids: IdMapping) -> Self {
+        Self { partial: Arc::new(partial), stage, ids, worker: None, unpacked: None }
     }
 
     /// What the unpacker made of the blob; `None` if it was only stored. To be asked after the blob was committed.
@@ -54,11 +57,11 @@ impl LayerSink {
     }
 
     fn worker(&mut self) -> &mut Worker {
-        let (partial, stage) = (&self.partial, &self.stage);
+        let (partial, stage, ids) = (&self.partial, &self.stage, &self.ids);
         self.worker.get_or_insert_with(|| {
             let (chunks, received) = mpsc::channel(QUEUE_LEN);
-            let (partial, stage) = (Arc::clone(partial), stage.clone());
-            let task = tokio::task::spawn_blocking(move || work(&partial, received, stage.as_deref()));
+            let (partial, stage, ids) = (Arc::clone(partial), stage.clone(), ids.clone());
+            let task = tokio::task::spawn_blocking(move || work(&partial, received, stage.as_deref(), &ids));
             Worker { chunks, task }
         })
     }
@@ -147,12 +150,13 @@ fn work(
     partial: &Partial,
     chunks: mpsc::Receiver<Message>,
     stage: Option<&Path>,
+    ids: &IdMapping,
 ) -> io::Result<Option<Result<Unpacked, LayerError>>> {
     let kept = partial.length();
     let prefix = if kept > 0 && stage.is_some() { Some(partial.open_prefix()?.take(kept)) } else { None };
     let mut intake =
         Intake { prefix, file: partial.append()?, chunks, current: Bytes::new(), state: Intaking::Open };
-    let unpacked = stage.map(|stage| unpack(&mut intake, stage, Limits::default()));
+    let unpacked = stage.map(|stage| unpack(&mut intake, stage, Limits::default(), ids));
     io::copy(&mut intake, &mut io::sink())?;
     Ok(unpacked)
 }

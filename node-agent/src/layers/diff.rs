@@ -19,6 +19,7 @@ use super::archive::{ArchiveWriter, Entry, EntryKind, Time};
 use super::attributes::{self, At};
 use super::merged::{MAX_DEPTH, dir_flags, names};
 use super::{LayerError, Stack, Usage, whiteout};
+use crate::userns::IdMapping;
 
 /// Attributes by which overlayfs says that a file's name or content is elsewhere.
 const REDIRECTS: [&[u8]; 2] = [b"trusted.overlay.redirect", b"trusted.overlay.metacopy"];
@@ -29,7 +30,7 @@ const REDIRECTS: [&[u8]; 2] = [b"trusted.overlay.redirect", b"trusted.overlay.me
 pub fn write_layer<W: Write>(stack: &Stack, out: W) -> Result<W, LayerError> {
     let upper = &stack.upper;
     let root = rustix::fs::open(upper, dir_flags(), Mode::empty()).map_err(LayerError::io("open", upper))?;
-    let mut packer = Packer { archive: ArchiveWriter::new(out), links: BTreeMap::new() };
+    let mut packer = Packer { archive: ArchiveWriter::new(out), links: BTreeMap::new(), ids: &stack.ids };
     if !has_attributes_of_image(stack, root.as_fd()).map_err(LayerError::io("look at", upper))? {
         packer.pack_root(root.as_fd()).map_err(LayerError::io("pack", upper))?;
     }
@@ -47,18 +48,19 @@ fn has_attributes_of_image(stack: &Stack, root: BorrowedFd<'_>) -> Result<bool, 
     Ok((root.st_mode, root.st_uid, root.st_gid) == (image.st_mode, image.st_uid, image.st_gid))
 }
 
-struct Packer<W> {
+struct Packer<'a, W> {
     archive: ArchiveWriter<W>,
     /// Where files with several names were packed first.
     links: BTreeMap<(u64, u64), Vec<u8>>,
+    ids: &'a IdMapping,
 }
 
 type Failed = (Vec<u8>, io::Error);
 
-impl<W: Write> Packer<W> {
+impl<W: Write> Packer<'_, W> {
     fn pack_root(&mut self, root: BorrowedFd<'_>) -> Result<(), io::Error> {
         let at = At { dir: root, name: b"." };
-        let entry = entry(b"./".to_vec(), at, &at.stat()?)?;
+        let entry = entry(b"./".to_vec(), at, &at.stat()?, self.ids)?;
         entry.map_or(Ok(()), |entry| self.archive.append(&entry, &mut io::empty()))
     }
 
@@ -105,7 +107,7 @@ impl<W: Write> Packer<W> {
             path.push(b'/');
             let child = rustix::fs::openat(dir, name, dir_flags(), Mode::empty())
                 .map_err(|errno| at(errno.into()))?;
-            if let Some(entry) = entry(path.clone(), node, &stat).map_err(at)? {
+            if let Some(entry) = entry(path.clone(), node, &stat, self.ids).map_err(at)? {
                 self.archive.append(&entry, &mut io::empty()).map_err(at)?;
             }
             if whiteout::is_opaque(child.as_fd()).map_err(|errno| at(errno.into()))? {
@@ -117,7 +119,7 @@ impl<W: Write> Packer<W> {
     }
 
     fn pack_leaf(&mut self, node: At<'_>, stat: &Stat, path: &[u8]) -> Result<(), io::Error> {
-        let Some(mut entry) = entry(path.to_vec(), node, stat)? else { return Ok(()) };
+        let Some(mut entry) = entry(path.to_vec(), node, stat, self.ids)? else { return Ok(()) };
         let identity = (stat.st_dev, stat.st_ino);
         if stat.st_nlink > 1 {
             if let Some(first) = self.links.get(&identity) {
@@ -145,8 +147,13 @@ impl<W: Write> Packer<W> {
     }
 }
 
-/// What an archive says of a file; `None` for a socket, which archives do not have.
-pub(crate) fn entry(path: Vec<u8>, node: At<'_>, stat: &Stat) -> Result<Option<Entry>, io::Error> {
+/// What an archive says of a file of containers with these ids; `None` for a socket, which archives do not have.
+pub(crate) fn entry(
+    path: Vec<u8>,
+    node: At<'_>,
+    stat: &Stat,
+    ids: &IdMapping,
+) -> Result<Option<Entry>, io::Error> {
     let (kind, size) = match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => (EntryKind::File, u64::try_from(stat.st_size).unwrap_or(0)),
         FileType::Directory => (EntryKind::Directory, 0),
@@ -156,7 +163,7 @@ pub(crate) fn entry(path: Vec<u8>, node: At<'_>, stat: &Stat) -> Result<Option<E
         FileType::Fifo => (EntryKind::Fifo, 0),
         _ => return Ok(None),
     };
-    let xattrs = node.xattrs()?;
+    let mut xattrs = node.xattrs()?;
     if xattrs.iter().any(|(name, _)| REDIRECTS.contains(&name.as_slice())) {
         return Err(io::Error::other("the overlay was mounted with redirect_dir or metacopy"));
     }
@@ -164,6 +171,9 @@ pub(crate) fn entry(path: Vec<u8>, node: At<'_>, stat: &Stat) -> Result<Option<E
         EntryKind::Symlink => rustix::fs::readlinkat(node.dir, node.name, Vec::new())?.into_bytes(),
         _ => Vec::new(),
     };
+    xattrs.retain(|(name, _)| attributes::travels(name));
+    xattrs.iter_mut().for_each(|(name, value)| ids.attribute_to_container(name, value));
+    let (uid, gid) = ids.to_container(stat.st_uid, stat.st_gid);
     let is_device = matches!(kind, EntryKind::CharDevice | EntryKind::BlockDevice);
     let device = |number: u64| (rustix::fs::major(number), rustix::fs::minor(number));
     Ok(Some(Entry {
@@ -171,12 +181,12 @@ pub(crate) fn entry(path: Vec<u8>, node: At<'_>, stat: &Stat) -> Result<Option<E
         link,
         kind,
         mode: stat.st_mode & 0o7777,
-        uid: stat.st_uid,
-        gid: stat.st_gid,
+        uid,
+        gid,
         size,
         mtime: Time { seconds: stat.st_mtime, nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) },
         device: if is_device { device(stat.st_rdev) } else { (0, 0) },
-        xattrs: xattrs.into_iter().filter(|(name, _)| attributes::travels(name)).collect(),
+        xattrs,
         sparse: None,
     }))
 }

@@ -25,6 +25,9 @@ pub enum LayerError {
     /// More layers than the kernel can stack.
     #[error("max depth exceeded")]
     TooDeep,
+    /// The file system does not limit directories. The text is Docker's.
+    #[error("--storage-opt is supported only for overlay over xfs with 'pquota' mount option")]
+    NoQuotas,
     /// The archive cannot be read, or is refused.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -57,7 +60,9 @@ impl LayerError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Exists(_) | Self::InUse(_) => ErrorKind::Conflict,
-            Self::TooDeep | Self::Archive(_) | Self::WrongDiffId { .. } => ErrorKind::InvalidArgument,
+            Self::TooDeep | Self::NoQuotas | Self::Archive(_) | Self::WrongDiffId { .. } => {
+                ErrorKind::InvalidArgument
+            }
             Self::Store(error) => error.kind(),
             // A snapshot is named by the engine, never by the user: a missing one is the engine's failure.
             Self::NoSuchSnapshot(_) | Self::Io { .. } => ErrorKind::Internal,

@@ -30,6 +30,7 @@ pub mod gzip;
 pub(crate) mod merged;
 mod overlayfs;
 pub mod pack;
+mod quota;
 mod record;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -49,6 +50,7 @@ pub use self::graft::graft;
 pub use self::overlayfs::Overlayfs;
 pub use self::record::SnapshotRecord;
 use crate::store::Batch;
+use crate::userns::IdMapping;
 
 /// The most layers an image may have. The kernel takes 500 lower directories; one is the containers' base.
 pub const MAX_LAYERS: usize = 499;
@@ -104,6 +106,9 @@ pub trait Snapshotter: Send + Sync + fmt::Debug {
 
     /// All snapshots, ordered by name.
     fn list(&self) -> Vec<(SnapshotName, Snapshot)>;
+
+    /// Whether [`Purpose::LimitedContainer`] can be had.
+    fn has_limits(&self) -> bool;
 
     /// Makes the content of all snapshots committed so far safe from a power loss; the batch records that.
     fn sync(&self) -> Result<Batch, LayerError>;
@@ -167,6 +172,9 @@ impl fmt::Display for SnapshotName {
 pub enum Purpose {
     /// A container: it gets a work directory, and a base layer with the usual mount points below it.
     Container,
+    /// The same, of a container that may write this many bytes. Refused with [`LayerError::NoQuotas`] where the file
+    /// system cannot see to that.
+    LimitedContainer(u64),
     /// A layer that is to be unpacked and committed: it gets an empty directory and no lower ones.
     Layer,
 }
@@ -180,6 +188,8 @@ pub struct Stack {
     pub upper: PathBuf,
     /// The scratch directory that overlayfs wants; only for a container.
     pub work: PathBuf,
+    /// Whose ids the owners of the files are.
+    pub ids: IdMapping,
 }
 
 /// What a snapshot holds beyond its parents.

@@ -10,11 +10,12 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use jiff::Timestamp;
 use shoal_types::ChainId;
 
+use super::quota::ProjectQuotas;
 use super::record::parse_name;
 use super::{
     LayerError, MAX_LAYERS, Purpose, Snapshot, SnapshotKey, SnapshotName, SnapshotRecord, Snapshotter, Stack,
@@ -22,6 +23,7 @@ use super::{
 };
 use crate::error::ErrorChain;
 use crate::store::Batch;
+use crate::userns::IdMapping;
 
 const FS: &str = "fs";
 const WORK: &str = "work";
@@ -33,8 +35,11 @@ const EMPTY: &str = "empty";
 #[derive(Debug)]
 pub struct Overlayfs {
     root: PathBuf,
+    ids: IdMapping,
     boot_id: String,
     table: Mutex<Table>,
+    /// `None` where the file system has none.
+    quotas: Option<Arc<ProjectQuotas>>,
     trash: mpsc::Sender<PathBuf>,
 }
 
@@ -48,7 +53,13 @@ impl Overlayfs {
     /// Opens `<data root>/overlayfs` with what the database knows, and cleans up what a crash left: directories without
     /// record, records without directory (the returned batch deletes these), unpacked layers that a crash of the machine
     /// may have torn. Can be repeated.
-    pub fn open(root: &Path, records: Vec<(String, SnapshotRecord)>) -> Result<(Self, Batch), LayerError> {
+    ///
+    /// All of it is for containers with these ids, always.
+    pub fn open(
+        root: &Path,
+        records: Vec<(String, SnapshotRecord)>,
+        ids: IdMapping,
+    ) -> Result<(Self, Batch), LayerError> {
         let trash = root.join(TRASH);
         fs::DirBuilder::new()
             .recursive(true)
@@ -71,13 +82,16 @@ impl Overlayfs {
             }
         }
         let last_dir = sweep(root, &snapshots)?;
+        let quotas = ProjectQuotas::open(root).map(Arc::new);
         let (trash_tx, trash_rx) = mpsc::channel();
+        let freed = quotas.clone();
         std::thread::Builder::new()
             .name("layer-trash".to_owned())
-            .spawn(move || empty_trash(&trash, &trash_rx))
+            .spawn(move || empty_trash(&trash, &trash_rx, freed.as_deref()))
             .map_err(LayerError::io("start a thread for", root))?;
         let table = Mutex::new(Table { snapshots, last_dir });
-        Ok((Self { root: root.to_owned(), boot_id, table, trash: trash_tx }, batch))
+        let root = root.to_owned();
+        Ok((Self { root, ids, boot_id, table, quotas, trash: trash_tx }, batch))
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -99,15 +113,52 @@ impl Overlayfs {
                 Some(chain) => self.place(self.committed(chain)?.dir),
                 None => self.root.join(EMPTY),
             };
-            lowers.push(base::ensure(&top, &image)?);
+            lowers.push(base::ensure(&top, &image, self.ids.root())?);
             lowers.extend(image);
         }
-        Ok(Stack { lowers, upper: place.join(FS), work })
+        Ok(Stack { lowers, upper: place.join(FS), work, ids: self.ids.clone() })
     }
 
     fn committed(&self, chain: ChainId) -> Result<SnapshotRecord, LayerError> {
         let name = SnapshotName::Committed(chain);
         self.table().snapshots.get(&name).cloned().ok_or_else(|| LayerError::NoSuchSnapshot(name.to_string()))
+    }
+
+    /// The root of the merged tree takes its attributes from the upper directory, so those of the parent are copied; without
+    /// one it belongs to root in containers.
+    fn make_dirs(
+        &self,
+        place: &Path,
+        parent_root: Option<&PathBuf>,
+        purpose: Purpose,
+    ) -> Result<(), LayerError> {
+        let mkdir = |path: &Path, mode: u32| {
+            fs::DirBuilder::new().mode(mode).create(path).map_err(LayerError::io("create", path))
+        };
+        let chown = |path: &Path, (uid, gid): (u32, u32)| {
+            std::os::unix::fs::chown(path, Some(uid), Some(gid))
+                .map_err(LayerError::io("set the owner of", path))
+        };
+        let upper = place.join(FS);
+        mkdir(place, 0o711)?;
+        if let Purpose::LimitedContainer(bytes) = purpose {
+            // Before anything is in it: what is made from now on belongs to the project too.
+            let quotas = self.quotas.as_ref().ok_or(LayerError::NoQuotas)?;
+            quotas.limit(place, bytes).map_err(LayerError::io("limit", place))?;
+        }
+        mkdir(&upper, 0o755)?;
+        if !self.ids.is_identity() {
+            chown(&upper, self.ids.root())?;
+        }
+        if purpose == Purpose::Layer {
+            return Ok(());
+        }
+        mkdir(&place.join(WORK), 0o700)?;
+        let Some(parent_root) = parent_root else { return Ok(()) };
+        let attributes = fs::metadata(parent_root).map_err(LayerError::io("look at", parent_root))?;
+        chown(&upper, (attributes.uid(), attributes.gid()))?;
+        fs::set_permissions(&upper, fs::Permissions::from_mode(attributes.mode() & 0o7777))
+            .map_err(LayerError::io("set the mode of", &upper))
     }
 
     fn discard(&self, place: &Path) -> Result<(), LayerError> {
@@ -116,6 +167,11 @@ impl Overlayfs {
         match fs::rename(place, &trashed) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            // The operator has made all of the data root one project, which nothing of another can be moved into.
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                remove_project(place, self.quotas.as_deref());
+                return Ok(());
+            }
             Err(source) => return Err(LayerError::io("remove", place)(source)),
         }
         // The thread lives as long as `self`; were it gone, the next boot would empty the trash.
@@ -149,7 +205,8 @@ impl Snapshotter for Overlayfs {
             table.snapshots.insert(name.clone(), record.clone());
             record
         };
-        let made = make_dirs(&self.place(record.dir), below.first(), purpose)
+        let made = self
+            .make_dirs(&self.place(record.dir), below.first(), purpose)
             .and_then(|()| self.active_stack(&record))
             .and_then(|stack| Ok((stack, Batch::new().put(name.to_string(), &record)?)));
         if made.is_err() {
@@ -246,6 +303,10 @@ impl Snapshotter for Overlayfs {
         self.table().snapshots.iter().map(|(name, record)| (name.clone(), snapshot(record))).collect()
     }
 
+    fn has_limits(&self) -> bool {
+        self.quotas.is_some()
+    }
+
     fn sync(&self) -> Result<Batch, LayerError> {
         let unsynced: Vec<SnapshotName> = self
             .table()
@@ -275,25 +336,6 @@ fn snapshot(record: &SnapshotRecord) -> Snapshot {
     Snapshot { parent: record.parent, usage: record.usage(), created: record.created }
 }
 
-/// The root of the merged tree takes its attributes from the upper directory, so those of the parent are copied.
-fn make_dirs(place: &Path, parent_root: Option<&PathBuf>, purpose: Purpose) -> Result<(), LayerError> {
-    let mkdir = |path: &Path, mode: u32| {
-        fs::DirBuilder::new().mode(mode).create(path).map_err(LayerError::io("create", path))
-    };
-    let upper = place.join(FS);
-    mkdir(place, 0o711)?;
-    mkdir(&upper, 0o755)?;
-    if purpose == Purpose::Layer {
-        return Ok(());
-    }
-    mkdir(&place.join(WORK), 0o700)?;
-    let Some(parent_root) = parent_root else { return Ok(()) };
-    let attributes = fs::metadata(parent_root).map_err(LayerError::io("look at", parent_root))?;
-    std::os::unix::fs::chown(&upper, Some(attributes.uid()), Some(attributes.gid()))
-        .and_then(|()| fs::set_permissions(&upper, fs::Permissions::from_mode(attributes.mode() & 0o7777)))
-        .map_err(LayerError::io("set the attributes of", &upper))
-}
-
 /// Moves numbered directories without a record into the trash. Returns the highest number in sight.
 fn sweep(root: &Path, snapshots: &BTreeMap<SnapshotName, SnapshotRecord>) -> Result<u64, LayerError> {
     let mut last_dir = snapshots.values().map(|record| record.dir).max().unwrap_or(0);
@@ -321,16 +363,28 @@ fn number(name: &OsStr) -> Option<u64> {
 
 /// The thread that frees space: first what earlier runs left, then what is thrown away. Owned by the [`Overlayfs`],
 /// ends with it; a failure is logged and tried again at the next boot.
-fn empty_trash(trash: &Path, thrown_away: &mpsc::Receiver<PathBuf>) {
+fn empty_trash(trash: &Path, thrown_away: &mpsc::Receiver<PathBuf>, quotas: Option<&ProjectQuotas>) {
     let leftovers = fs::read_dir(trash).into_iter().flatten().flatten().map(|entry| entry.path());
     for path in leftovers.chain(thrown_away.iter()) {
-        match fs::remove_dir_all(&path) {
-            Ok(()) => {}
-            // A leftover can also have been announced.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                tracing::warn!(path = %path.display(), error = %ErrorChain(&error), "a removed layer still takes up space");
-            }
+        remove_project(&path, quotas);
+    }
+}
+
+/// Removes a directory, then lets go of its project if it is one.
+fn remove_project(path: &Path, quotas: Option<&ProjectQuotas>) {
+    let project = quotas.and_then(|quotas| Some((quotas, quotas.project_of(path)?)));
+    match fs::remove_dir_all(path) {
+        Ok(()) => {}
+        // A leftover can also have been announced.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => {
+            tracing::warn!(path = %path.display(), error = %ErrorChain(&error), "a removed layer still takes up space");
+            return;
         }
+    }
+    if let Some((quotas, project)) = project
+        && let Err(error) = quotas.forget(project)
+    {
+        tracing::warn!(project, error = %ErrorChain(&error), "the limit of a removed container stays");
     }
 }

@@ -15,6 +15,7 @@ use super::diff::write_layer;
 use super::gzip::GzipWriter;
 use super::unpack::{Unpacked, unpack_plain};
 use super::{LayerError, Stack};
+use crate::userns::IdMapping;
 
 /// Size of the pieces that go from thread to thread.
 const CHUNK_LEN: usize = 128 << 10;
@@ -34,7 +35,7 @@ pub fn pack<W: Write>(stack: &Stack, stage: &Path, blob: W) -> Result<(Unpacked,
             })
             .map_err(LayerError::io("start a thread for", stage))?;
         let mut archive = PipeReader { chunks, current: Bytes::new() };
-        let made = compress(&mut archive, stage, blob);
+        let made = compress(&mut archive, stage, blob, &stack.ids);
         drop(archive);
         let packed = packer
             .join()
@@ -57,10 +58,11 @@ pub fn compress<W: Write>(
     archive: &mut dyn Read,
     stage: &Path,
     blob: W,
+    ids: &IdMapping,
 ) -> Result<(Unpacked, W), LayerError> {
     let io = |source: io::Error| LayerError::io("compress a layer for", stage)(source);
     let mut tee = Tee { source: archive, copy: GzipWriter::new(blob).map_err(io)? };
-    let unpacked = unpack_plain(&mut tee, stage, Limits::default())?;
+    let unpacked = unpack_plain(&mut tee, stage, Limits::default(), ids)?;
     let blob = tee.copy.finish().map_err(io)?;
     Ok((unpacked, blob))
 }

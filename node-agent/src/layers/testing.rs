@@ -12,6 +12,7 @@ use super::archive::{ArchiveWriter, Entry, EntryKind, Time};
 use super::attributes::At;
 use super::merged::{dir_flags, names};
 use super::{diff, whiteout};
+use crate::userns::IdMapping;
 
 /// Whether the test may make devices and set owners; says so loudly if not.
 pub(crate) fn is_root(test: &str) -> bool {
@@ -89,7 +90,8 @@ fn look(root: &Path, path: &str, seen: &mut BTreeMap<String, Seen>, inodes: &mut
         let is_dir = kind == FileType::Directory;
         let same_as = (!is_dir && stat.st_nlink > 1)
             .then(|| inodes.entry(stat.st_ino).or_insert_with(|| child.clone()).clone());
-        let mut entry = diff::entry(child.clone().into_bytes(), at, &stat).unwrap().unwrap();
+        let mut entry =
+            diff::entry(child.clone().into_bytes(), at, &stat, &IdMapping::default()).unwrap().unwrap();
         if whiteout::is_whiteout(&stat) {
             // Markers have neither owner nor time.
             entry = Entry { path: entry.path, kind: entry.kind, ..Entry::default() };

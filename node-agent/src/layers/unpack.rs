@@ -18,6 +18,7 @@ use super::LayerError;
 use super::apply::{Applied, Limits, apply};
 use super::archive::ArchiveError;
 use super::compression::{Compression, decompress};
+use crate::userns::IdMapping;
 
 /// Size of the pieces that go from thread to thread. Large enough that passing them costs nothing, small enough that
 /// those under way stay in the processor's cache.
@@ -40,14 +41,24 @@ pub struct Unpacked {
 
 /// Unpacks a layer, compressed or not, into the empty directory `stage`. Reads the source to its end unless something is
 /// wrong. On an error the directory holds rubbish, which the caller removes. Blocks.
-pub fn unpack(source: impl Read + Send, stage: &Path, limits: Limits) -> Result<Unpacked, LayerError> {
+pub fn unpack(
+    source: impl Read + Send,
+    stage: &Path,
+    limits: Limits,
+    ids: &IdMapping,
+) -> Result<Unpacked, LayerError> {
     let (compression, mut archive) = decompress(source).map_err(ArchiveError::from)?;
-    let unpacked = unpack_plain(&mut archive, stage, limits)?;
+    let unpacked = unpack_plain(&mut archive, stage, limits, ids)?;
     Ok(Unpacked { compression, ..unpacked })
 }
 
 /// As [`unpack`], of an archive that is known not to be compressed, whatever it begins with.
-pub fn unpack_plain(archive: &mut dyn Read, stage: &Path, limits: Limits) -> Result<Unpacked, LayerError> {
+pub fn unpack_plain(
+    archive: &mut dyn Read,
+    stage: &Path,
+    limits: Limits,
+    ids: &IdMapping,
+) -> Result<Unpacked, LayerError> {
     let (to_hash, hashed) = sync_channel::<Bytes>(QUEUE_LEN);
     let (to_files, unpacked) = sync_channel::<Bytes>(QUEUE_LEN);
     let has_failed = AtomicBool::new(false);
@@ -58,7 +69,7 @@ pub fn unpack_plain(archive: &mut dyn Read, stage: &Path, limits: Limits) -> Res
         let has_failed = &has_failed;
         let files = thread::Builder::new().name("layer-files".to_owned()).spawn_scoped(scope, move || {
             let mut chunks = Chunks::new(unpacked);
-            let applied = apply(&mut chunks, stage, limits);
+            let applied = apply(&mut chunks, stage, limits, ids);
             // Known before the channel closes, so that whoever finds it closed knows why.
             has_failed.store(applied.is_err(), Ordering::Release);
             applied

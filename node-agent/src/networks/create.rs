@@ -91,16 +91,12 @@ impl NetworkStore {
         let occupied = run_blocking(move || host.occupied()).await??;
         let mut batch = Batch::new();
         for wanted in predefined::wanted(&self.shared.config, &identities) {
-            let remembered = known.get(&wanted.network.spec.name).map(|(_, _, pools)| pools.as_slice());
-            let record = self.with_state(|state| {
-                adopt_predefined(
-                    state,
-                    &self.shared.config,
-                    wanted,
-                    remembered.unwrap_or_default(),
-                    &occupied,
-                )
-            })?;
+            let name = wanted.network.spec.name.clone();
+            let remembered = known.get(&name).map(|(_, _, pools)| pools.as_slice()).unwrap_or_default();
+            let adopted = self.with_state(|state| {
+                adopt_predefined(state, &self.shared.config, wanted, remembered, &occupied)
+            });
+            let record = adopted.map_err(|error| predefined::failed(&name, &error))?;
             batch = batch.put(record.network.id.as_str(), &record)?;
         }
         Ok(self.shared.store.commit(batch).await?)

@@ -89,6 +89,8 @@ mod tests {
             address_v6: None,
             range: range.map(net),
             subnet_v6: range_v6.map(net),
+            gateway: None,
+            gateway_v6: None,
             ipv6: true,
             icc: true,
             masquerade: true,

@@ -15,6 +15,7 @@ use shoal_types::cluster::overlay::OverlayNetwork;
 use shoal_types::network::Network;
 
 use super::overlay::form::overlay_spec;
+use super::predefined::DEFAULT_GATEWAYS;
 use super::{DirectRouting, NetworkConfig};
 use crate::error::NodeError;
 
@@ -120,7 +121,13 @@ fn reach(network: &Network) -> Reach {
 }
 
 fn subnets(pools: &[PoolRecord]) -> Vec<SubnetSpec> {
-    pools.iter().map(|pool| SubnetSpec { subnet: pool.subnet, gateway: pool.gateway }).collect()
+    let next_hop = |pool: &PoolRecord| DEFAULT_GATEWAYS.iter().find_map(|name| pool.aux.get(*name).copied());
+    let spec = |pool: &PoolRecord| SubnetSpec {
+        subnet: pool.subnet,
+        gateway: pool.gateway,
+        next_hop: next_hop(pool),
+    };
+    pools.iter().map(spec).collect()
 }
 
 /// Whether a network is a bridge whose interface has this name.
@@ -129,7 +136,19 @@ pub(super) fn has_bridge(spec: &overlay_net::NetworkSpec, name: &IfName) -> bool
 }
 
 /// The first gateway of each family that a network gives its containers.
+pub(super) fn next_hops(spec: &overlay_net::NetworkSpec) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
+    first_of_each(spec, |subnet| subnet.next_hop.or(subnet.gateway))
+}
+
+/// The first address of each family at which a network itself is reached.
 pub(super) fn gateways(spec: &overlay_net::NetworkSpec) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
+    first_of_each(spec, |subnet| subnet.gateway)
+}
+
+fn first_of_each(
+    spec: &overlay_net::NetworkSpec,
+    address: impl Fn(&SubnetSpec) -> Option<IpAddr>,
+) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
     let subnets: &[SubnetSpec] = match &spec.driver {
         DriverSpec::Bridge(bridge) if bridge.reach == Reach::External => &bridge.subnets,
         DriverSpec::Macvlan(macvlan) if macvlan.reach == Reach::External => &macvlan.subnets,
@@ -139,11 +158,11 @@ pub(super) fn gateways(spec: &overlay_net::NetworkSpec) -> (Option<Ipv4Addr>, Op
         | DriverSpec::Host
         | DriverSpec::None => &[],
     };
-    let v4 = subnets.iter().find_map(|subnet| match subnet.gateway {
+    let v4 = subnets.iter().find_map(|subnet| match address(subnet) {
         Some(IpAddr::V4(gateway)) => Some(gateway),
         _ => None,
     });
-    let v6 = subnets.iter().find_map(|subnet| match subnet.gateway {
+    let v6 = subnets.iter().find_map(|subnet| match address(subnet) {
         Some(IpAddr::V6(gateway)) => Some(gateway),
         _ => None,
     });

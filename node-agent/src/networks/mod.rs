@@ -110,6 +110,10 @@ pub struct DefaultBridge {
     pub range: Option<IpNet>,
     /// The IPv6 subnet.
     pub subnet_v6: Option<IpNet>,
+    /// What its containers get as gateway instead of the interface's address; somebody else's business to answer there.
+    pub gateway: Option<IpAddr>,
+    /// The same for IPv6.
+    pub gateway_v6: Option<IpAddr>,
     /// Whether it has IPv6 at all.
     pub ipv6: bool,
     /// Whether its containers talk to each other.

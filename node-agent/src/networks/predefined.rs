@@ -11,6 +11,10 @@ use shoal_types::NetworkId;
 use shoal_types::network::{Network, NetworkSpec};
 
 use super::{DEFAULT_BRIDGE, DefaultBridge, HOST, NONE, NetworkConfig};
+use crate::error::NodeError;
+
+/// Names under which Docker keeps the addresses that containers on the default bridge get as gateways, IPv4 and IPv6.
+pub(super) const DEFAULT_GATEWAYS: [&str; 2] = ["DefaultGatewayIPv4", "DefaultGatewayIPv6"];
 
 /// Whether a name belongs to a network that users can neither make nor remove.
 pub(super) fn is_name(name: &str) -> bool {
@@ -56,6 +60,17 @@ pub(super) fn wanted(
     all
 }
 
+/// Why the daemon cannot start, in dockerd's words.
+pub(super) fn failed(name: &str, error: &NodeError) -> NodeError {
+    NodeError::Refused {
+        kind: error.kind(),
+        message: format!(
+            "Error initializing network controller: error creating default {name:?} network: {}",
+            error.message()
+        ),
+    }
+}
+
 /// The options that inspect shows for the default bridge, which are also those that the driver reads.
 fn bridge_options(bridge: &DefaultBridge) -> BTreeMap<String, String> {
     let options = [
@@ -78,6 +93,8 @@ fn bridge_pools(bridge: &DefaultBridge) -> Vec<PoolRequest> {
         v4.gateway = GatewayRequest::Given(address.addr());
     }
     v4.ip_range = bridge.range.map(|range| range.trunc());
+    let [name_v4, name_v6] = DEFAULT_GATEWAYS;
+    v4.aux.extend(bridge.gateway.map(|gateway| (name_v4.to_owned(), gateway)));
     let mut pools = vec![v4];
     if bridge.ipv6 {
         let mut v6 = PoolRequest::automatic(Family::V6);
@@ -88,6 +105,7 @@ fn bridge_pools(bridge: &DefaultBridge) -> Vec<PoolRequest> {
             v6.gateway = GatewayRequest::Given(address.addr());
         }
         v6.ip_range = bridge.subnet_v6.map(|range| range.trunc());
+        v6.aux.extend(bridge.gateway_v6.map(|gateway| (name_v6.to_owned(), gateway)));
         pools.push(v6);
     }
     pools

@@ -24,7 +24,7 @@ use shoal_types::{ContainerId, EndpointId, NetworkId, SandboxId};
 use super::files::{self, Resolver};
 use super::{DEFAULT_BRIDGE, Entry, Member, NetworkStore, State, kernel, predefined, run_blocking, wishes};
 use crate::containers::ports::{
-    ContainerNetworks, JoinedNetwork, NetworkFiles, NetworkPlan, NetworkRequest, NetworkRun,
+    ContainerNetworks, JoinedNetwork, NamespaceOwner, NetworkFiles, NetworkPlan, NetworkRequest, NetworkRun,
     PreparedNetworks, SandboxRecord,
 };
 use crate::error::NodeError;
@@ -214,10 +214,11 @@ impl ContainerNetworks for NetworkStore {
         self.apply(request.container).await
     }
 
-    async fn restore(&self, running: Vec<(NetworkRequest, NetworkRun)>) -> BTreeMap<ContainerId, NetworkRun> {
-        if let Err(error) = self.ensure_predefined().await {
-            tracing::error!(error = %error.message(), "predefined networks cannot be made");
-        }
+    async fn restore(
+        &self,
+        running: Vec<(NetworkRequest, NetworkRun)>,
+    ) -> Result<BTreeMap<ContainerId, NetworkRun>, NodeError> {
+        self.ensure_predefined().await?;
         let mut runs = BTreeMap::new();
         for (request, run) in running {
             let container = request.container;
@@ -249,7 +250,7 @@ impl ContainerNetworks for NetworkStore {
             Ok(report) => report,
             Err(error) => {
                 tracing::error!(error = %error.message(), "networking cannot be restored");
-                return BTreeMap::new();
+                return Ok(BTreeMap::new());
             }
         };
         for what in report.removed {
@@ -269,7 +270,7 @@ impl ContainerNetworks for NetworkStore {
             }
         });
         self.restore_overlays().await;
-        runs
+        Ok(runs)
     }
 
     async fn forget(&self, container: ContainerId) {
@@ -598,7 +599,7 @@ impl State {
         if endpoint.is_none() && !is_nominal {
             return Some(wishes::idle_status(given.network.clone()));
         }
-        let (ipv4_gateway, ipv6_gateway) = kernel::gateways(&entry.kernel);
+        let (ipv4_gateway, ipv6_gateway) = kernel::next_hops(&entry.kernel);
         Some(EndpointStatus {
             network_id: given.network.clone(),
             endpoint_id: Some(given.endpoint),
@@ -705,7 +706,11 @@ fn sandbox_mode(request: &NetworkRequest) -> SandboxMode {
         NetworkMode::DefaultBridge
         | NetworkMode::None
         | NetworkMode::Container(_)
-        | NetworkMode::Network(_) => SandboxMode::Private,
+        | NetworkMode::Network(_) => match request.owner {
+            NamespaceOwner::Host => SandboxMode::Private,
+            NamespaceOwner::Container => SandboxMode::Remapped(None),
+            NamespaceOwner::Peer(process) => SandboxMode::Remapped(Some(process)),
+        },
     }
 }
 

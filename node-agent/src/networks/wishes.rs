@@ -224,6 +224,7 @@ mod tests {
             domainname: String::new(),
             networking: shoal_types::container::networking::NetworkingSpec::default(),
             sysctls: Vec::new(),
+            owner: crate::containers::ports::NamespaceOwner::Host,
             links: Vec::new(),
         };
         let endpoint = EndpointSpec { aliases: vec!["www".into(), "web".into()], ..EndpointSpec::default() };

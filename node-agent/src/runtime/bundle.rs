@@ -7,7 +7,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use node_shim::protocol::{CONFIG_FILE, LAUNCH_FILE, Launch, ROOTFS_DIR};
@@ -50,6 +50,11 @@ impl Bundles {
         DirBuilder::new().recursive(true).mode(0o700).create(&unfinished)?;
         DirBuilder::new().mode(0o755).create(unfinished.join(ROOTFS_DIR))?;
         write(&unfinished.join(LAUNCH_FILE), &serde_json::to_vec(launch)?)?;
+        if let Some((_, group)) = launch.stdio_owner {
+            // Runtimes with a command line go to the root file system by its path, as root of the user namespace.
+            std::os::unix::fs::chown(&unfinished, None, Some(group))?;
+            fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o710))?;
+        }
         fs::rename(&unfinished, &path)?;
         Ok(path)
     }
@@ -145,6 +150,7 @@ mod tests {
             stdin: StdinMode::Closed,
             log: LogConfig::None,
             oom_score_adj: None,
+            stdio_owner: None,
         }
     }
 

@@ -64,14 +64,17 @@ impl Files {
         Self { contents, ..Self::of(directory) }
     }
 
-    /// Writes the contents. In place, because other containers may have the very files bound. Blocks for a few writes.
-    pub(crate) fn write(&self) -> io::Result<()> {
+    /// Writes the contents; they belong to this user and group. In place, because other containers may have the very files bound. Blocks for a few writes.
+    pub(crate) fn write(&self, owner: (u32, u32)) -> io::Result<()> {
         for (path, content) in &self.contents {
             let mut file =
                 OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(path)?;
             // The umask of the daemon must not hide names from the container's users.
             file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
             file.write_all(content.as_bytes())?;
+            if owner != (0, 0) {
+                std::os::unix::fs::fchown(&file, Some(owner.0), Some(owner.1))?;
+            }
         }
         Ok(())
     }
@@ -142,7 +145,7 @@ mod tests {
     fn a_resolv_conf_is_renewed_unless_it_was_changed() {
         let directory = tempfile::tempdir().unwrap();
         let (before, after) = (network("a\n", "plain\n"), network("a\n", "embedded\n"));
-        Files::with(directory.path(), &before, "c").write().unwrap();
+        Files::with(directory.path(), &before, "c").write((0, 0)).unwrap();
         let path = directory.path().join(RESOLV_CONF);
         let inode = path.metadata().unwrap().ino();
         renew(directory.path(), &before, &after).unwrap();
@@ -157,10 +160,10 @@ mod tests {
     fn files_keep_their_inode_when_they_are_written_again() {
         let directory = tempfile::tempdir().unwrap();
         let files = Files::with(directory.path(), &network("a\n", "b\n"), "c");
-        files.write().unwrap();
+        files.write((0, 0)).unwrap();
         let hosts = files.paths.hosts.clone().unwrap();
         let inode = hosts.metadata().unwrap().ino();
-        Files::with(directory.path(), &network("longer\n", "b\n"), "c").write().unwrap();
+        Files::with(directory.path(), &network("longer\n", "b\n"), "c").write((0, 0)).unwrap();
         assert_eq!(std::fs::read_to_string(&hosts).unwrap(), "longer\n");
         assert_eq!(hosts.metadata().unwrap().ino(), inode);
         assert_eq!(hosts.metadata().unwrap().mode() & 0o777, 0o644);

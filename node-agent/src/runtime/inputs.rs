@@ -14,6 +14,7 @@ use super::user::User;
 use crate::containers::config::EngineConfig;
 use crate::containers::host::Host;
 use crate::containers::ports::{HostMount, ResolvedMount};
+use crate::userns::IdMapping;
 
 /// What is known of a container at its start.
 #[derive(Debug, Clone)]
@@ -40,6 +41,10 @@ pub(crate) struct SpecInputs {
     pub(crate) peers: PeerNamespaces,
     /// Its network namespace.
     pub(crate) network: NetworkNamespace,
+    /// Its user namespace; `None` is the host's.
+    pub(crate) user_namespace: Option<PathBuf>,
+    /// Whose ids its own are on the host.
+    pub(crate) ids: IdMapping,
     /// Variables that tell of linked containers.
     pub(crate) links: Vec<String>,
     /// The engine's settings.
@@ -59,6 +64,13 @@ pub(crate) struct PeerNamespaces {
     pub(crate) shm: Option<PathBuf>,
     /// Processes.
     pub(crate) pid: Option<u32>,
+}
+
+impl PeerNamespaces {
+    /// One of the others, if there are any.
+    pub(crate) fn any(&self) -> Option<u32> {
+        self.network.or(self.ipc).or(self.pid)
+    }
 }
 
 /// The network namespace of a container.

@@ -73,6 +73,7 @@ impl Bundle {
             stdin: StdinMode::Once,
             log: LogConfig::None,
             oom_score_adj: None,
+            stdio_owner: None,
         };
         let namespaces = ["pid", "mount", "ipc", "uts", "network"].map(|kind| json!({"type": kind}));
         let config = json!({

@@ -28,6 +28,8 @@ use crate::runtime::cdi::Catalog;
 pub struct Settings {
     /// Whether containers are confined by AppArmor.
     pub apparmor: bool,
+    /// Whether ids of containers are mapped to others of the host.
+    pub user_namespaces: bool,
     /// Identity of this daemon.
     pub id: String,
     /// Where the state is.
@@ -184,6 +186,9 @@ fn security_options(info: &SystemInfo, settings: &Settings) -> Vec<String> {
         options.push("name=apparmor".to_owned());
     }
     options.push(format!("name=seccomp,profile={}", settings.seccomp_profile));
+    if settings.user_namespaces {
+        options.push("name=userns".to_owned());
+    }
     if info.cgroup_version == 2 {
         options.push("name=cgroupns".to_owned());
     }

@@ -238,7 +238,7 @@ impl VolumeStore {
         let source = match point.kind {
             MountKind::Tmpfs => return Ok(None),
             MountKind::Bind => {
-                make_missing(&point.source, mount.spec.as_ref()).await?;
+                make_missing(&point.source, mount.spec.as_ref(), self.shared.local.owner()).await?;
                 PathBuf::from(&point.source)
             }
             MountKind::Volume => {
@@ -317,8 +317,8 @@ fn check_bind_source(path: &str) -> Result<(), NodeError> {
     )))
 }
 
-/// Makes the directory of a bind that `-v` asked for and that does not exist.
-async fn make_missing(path: &str, spec: Option<&MountSpec>) -> Result<(), NodeError> {
+/// Makes the directory of a bind that `-v` asked for and that does not exist; what is made belongs to `owner`.
+async fn make_missing(path: &str, spec: Option<&MountSpec>, owner: (u32, u32)) -> Result<(), NodeError> {
     let is_wanted = spec.is_none_or(|spec| {
         matches!(spec.source, MountSource::Bind { missing: MissingSource::CreateDirectory, .. })
     });
@@ -328,7 +328,10 @@ async fn make_missing(path: &str, spec: Option<&MountSpec>) -> Result<(), NodeEr
         if !is_wanted || wanted.symlink_metadata().is_ok() {
             return Ok(());
         }
-        std::fs::create_dir_all(&wanted).map_err(|source| {
+        let is_missing = |path: &&Path| !path.exists();
+        let missing: Vec<&Path> = wanted.ancestors().take_while(is_missing).collect();
+        let give = |path: &&Path| std::os::unix::fs::lchown(path, Some(owner.0), Some(owner.1));
+        std::fs::create_dir_all(&wanted).and_then(|()| missing.iter().try_for_each(give)).map_err(|source| {
             NodeError::failed(format!("error while creating mount source path '{shown}'"), source)
         })
     })

@@ -72,15 +72,22 @@ impl LocalDriverError {
 #[derive(Debug, Clone)]
 pub(super) struct LocalDriver {
     root: PathBuf,
+    /// User and group of new volumes.
+    owner: (u32, u32),
 }
 
 impl LocalDriver {
-    /// Takes over a directory, making it if it does not exist.
-    pub(super) fn open(root: PathBuf) -> io::Result<Self> {
+    /// Takes over a directory, making it if it does not exist. New volumes belong to `owner`.
+    pub(super) fn open(root: PathBuf, owner: (u32, u32)) -> io::Result<Self> {
         use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
         std::fs::DirBuilder::new().recursive(true).mode(0o701).create(&root)?;
         std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o701))?;
-        Ok(Self { root })
+        Ok(Self { root, owner })
+    }
+
+    /// User and group of new volumes.
+    pub(super) fn owner(&self) -> (u32, u32) {
+        self.owner
     }
 
     /// Makes the directory of a volume. One that exists already is taken over.
@@ -91,7 +98,12 @@ impl LocalDriver {
     ) -> Result<PathBuf, LocalDriverError> {
         MountOptions::parse(options)?;
         let path = self.data_dir(name);
+        let is_new = !path.exists();
         std::fs::create_dir_all(&path).map_err(file("create", &path))?;
+        if is_new && self.owner != (0, 0) {
+            std::os::unix::fs::chown(&path, Some(self.owner.0), Some(self.owner.1))
+                .map_err(file("set the owner of", &path))?;
+        }
         Ok(path)
     }
 

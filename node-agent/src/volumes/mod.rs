@@ -95,18 +95,28 @@ struct Shared {
     pruning: tokio::sync::Mutex<()>,
 }
 
+/// Where volumes are and whose.
+#[derive(Debug, Clone)]
+pub struct VolumeSettings {
+    /// The directory of all volumes, made if it does not exist.
+    pub root: PathBuf,
+    /// Where parts of volumes are bound while containers use them; gone after a reboot.
+    pub subpaths: PathBuf,
+    /// User and group on the host of new volumes: root of containers.
+    pub owner: (u32, u32),
+}
+
 impl VolumeStore {
-    /// Reads the table. `root` is the directory of all volumes, made if it does not exist; `subpaths` is where parts of
-    /// volumes are bound while containers use them. Blocks.
+    /// Reads the table. Blocks.
     pub fn open(
         store: Store,
         events: EventLog,
         plugins: Plugins,
-        root: PathBuf,
-        subpaths: PathBuf,
+        settings: VolumeSettings,
     ) -> Result<Self, NodeError> {
+        let VolumeSettings { root, subpaths, owner } = settings;
         let data_root = root.parent().unwrap_or(&root).to_owned();
-        let local = LocalDriver::open(root)
+        let local = LocalDriver::open(root, owner)
             .map_err(|source| NodeError::failed("open the volume directory", source))?;
         let entries = store
             .load::<VolumeRecord>()?

@@ -23,7 +23,13 @@ fn bench_with(plugins: Plugins) -> Bench {
     let store = Store::open(&dir.path().join("db")).unwrap();
     let root = dir.path().join("volumes");
     let subpaths = dir.path().join("subpaths");
-    let volumes = VolumeStore::open(store, EventLog::new(), plugins, root.clone(), subpaths).unwrap();
+    let volumes = VolumeStore::open(
+        store,
+        EventLog::new(),
+        plugins,
+        VolumeSettings { root: root.clone(), subpaths, owner: (0, 0) },
+    )
+    .unwrap();
     Bench { _dir: dir, root, volumes }
 }
 

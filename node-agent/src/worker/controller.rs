@@ -4,7 +4,6 @@
 //! over. Nothing is decided here, and no state of the task is kept.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
@@ -18,6 +17,7 @@ use shoal_types::container::state::ContainerState;
 use shoal_types::{ContainerId, ErrorKind, ImageRef};
 use tokio::sync::Semaphore;
 
+use super::TaskFiles;
 use super::assignments::Dependencies;
 use super::container::{self, LABEL_TASK_ID, SpecError, container_of, grace_seconds};
 use super::files::{self, FileError};
@@ -123,7 +123,7 @@ pub(super) struct Host {
     /// What the node says of itself in templates.
     pub(super) facts: NodeFacts,
     /// Where files of tasks are, in memory.
-    pub(super) files: PathBuf,
+    pub(super) files: TaskFiles,
     /// What writes requests down.
     pub(super) describe: DescribeRequest,
     /// How many containers are made or started at once.
@@ -164,8 +164,9 @@ impl Controller {
         let wanted = files::wanted_files(task, dependencies, facts)?;
         check_mounts(&container_of(task, facts, &dependencies.networks, Vec::new())?).await?;
         self.fetch(task).await;
-        let directory = files::directory_of(&self.host.files, task.id);
-        let mounts = run_blocking(move || files::place(&directory, &wanted)).await??;
+        let directory = files::directory_of(&self.host.files.directory, task.id);
+        let ids = self.host.files.ids.clone();
+        let mounts = run_blocking(move || files::place(&directory, &wanted, &ids)).await??;
         let spec = container_of(task, facts, &dependencies.networks, mounts)?;
         let requested = (self.host.describe)(&spec).into();
         let request = CreateContainer { name: Some(task.name()), spec, requested };
@@ -225,7 +226,7 @@ impl Controller {
         if let Some(view) = self.find(task).await? {
             remove_container(&self.host.ports, view.id).await?;
         }
-        let directory = files::directory_of(&self.host.files, task.id);
+        let directory = files::directory_of(&self.host.files.directory, task.id);
         let cleared = run_blocking(move || files::clear(&directory)).await?;
         Ok(cleared.map_err(|source| NodeError::failed("take secrets and configs away", source))?)
     }

@@ -23,6 +23,7 @@ use super::container::environment;
 use super::template::{TemplateError, expand};
 use super::values::{FileValues, NodeFacts, TaskValues};
 use crate::error::NodeError;
+use crate::userns::IdMapping;
 
 /// Where secrets appear whose target is no absolute path.
 const SECRETS_DIRECTORY: &str = "/run/secrets/";
@@ -135,7 +136,11 @@ pub(super) fn directory_of(root: &Path, task: TaskId) -> PathBuf {
 }
 
 /// Makes the files and returns the mounts that show them. What an interrupted attempt has left is replaced. Blocks.
-pub(super) fn place(directory: &Path, files: &[TaskFile]) -> Result<Vec<MountSpec>, NodeError> {
+pub(super) fn place(
+    directory: &Path,
+    files: &[TaskFile],
+    ids: &IdMapping,
+) -> Result<Vec<MountSpec>, NodeError> {
     if files.is_empty() {
         return Ok(Vec::new());
     }
@@ -156,7 +161,7 @@ pub(super) fn place(directory: &Path, files: &[TaskFile]) -> Result<Vec<MountSpe
         .enumerate()
         .map(|(number, file)| {
             let path = directory.join(number.to_string());
-            write(&path, file)?;
+            write(&path, file, ids)?;
             Ok(bind(&path, &file.path))
         })
         .collect::<io::Result<Vec<_>>>()
@@ -167,9 +172,10 @@ pub(super) fn place(directory: &Path, files: &[TaskFile]) -> Result<Vec<MountSpe
     Ok(mounts)
 }
 
-fn write(path: &Path, file: &TaskFile) -> io::Result<()> {
+fn write(path: &Path, file: &TaskFile, ids: &IdMapping) -> io::Result<()> {
     std::fs::write(path, &file.data)?;
-    std::os::unix::fs::chown(path, Some(file.uid), Some(file.gid))?;
+    let (uid, gid) = ids.to_host(file.uid, file.gid).map_err(io::Error::other)?;
+    std::os::unix::fs::chown(path, Some(uid), Some(gid))?;
     // After the owner: a change of owner takes set-id bits away.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(file.mode))
 }

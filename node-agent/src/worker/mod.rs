@@ -55,6 +55,7 @@ pub use overlays::{OverlayMember, OverlayNews, Overlays};
 use crate::api::Node;
 use crate::error::NodeError;
 use crate::store::Store;
+use crate::userns::IdMapping;
 use controller::{Controller, Host, Ports};
 use description::Describer;
 use owner::{Leave, Owner};
@@ -103,12 +104,21 @@ pub struct WorkerIdentity {
     pub address: String,
     /// Its end of the tunnels between nodes.
     pub data_path: IpAddr,
-    /// Directory below the runtime directory in which tasks see their secrets and configs. Gone after a reboot.
-    pub files: PathBuf,
+    /// Where tasks see their secrets and configs.
+    pub files: TaskFiles,
     /// Named resources that the administrator has given to the daemon.
     pub generic: Vec<(String, GenericResource)>,
     /// Version of the engine.
     pub engine_version: String,
+}
+
+/// Where and whose the files are in which tasks see their secrets and configs.
+#[derive(Debug, Clone)]
+pub struct TaskFiles {
+    /// A directory below the runtime directory. Gone after a reboot.
+    pub directory: PathBuf,
+    /// Whose ids those of containers are on the host.
+    pub ids: IdMapping,
 }
 
 /// A running worker. Dropping it, or [`Worker::stop`], leaves the tasks' containers running; [`Worker::leave`] takes them away.

@@ -214,7 +214,7 @@ impl Owner {
                 tracing::warn!(container.id = %container.view.id, error = error.message(), "it cannot be removed");
             }
         }
-        let root = self.host.files.clone();
+        let root = self.host.files.directory.clone();
         let known: Vec<String> = self.assigned.tasks().map(|task| task.id.to_string()).collect();
         let cleared = tokio::task::spawn_blocking(move || clear_orphaned_files(&root, &known)).await;
         if let Ok(Err(error)) = cleared {

@@ -26,7 +26,7 @@ use super::reporter::Reporter;
 use super::session::{Delivery, Verdict};
 use super::task::Surroundings;
 use super::testing::{NoOverlays, a_session_message, a_task, node_facts};
-use super::{DispatchError, Reports};
+use super::{DispatchError, Reports, TaskFiles};
 use crate::api::containers::{ContainerViews as _, Containers as _, StopOptions};
 use crate::api::images::*;
 use crate::api::{ByteSource, ByteStream};
@@ -186,7 +186,10 @@ impl Bench {
                 transfers: no_registry,
             },
             facts: node_facts(),
-            files: machine.root.path().join("exec/tasks"),
+            files: TaskFiles {
+                directory: machine.root.path().join("exec/tasks"),
+                ids: crate::userns::IdMapping::default(),
+            },
             describe: |_| "{}".to_owned(),
             starts: Semaphore::new(4),
         });

@@ -11,7 +11,7 @@ fn bridge(change: impl FnOnce(&mut BridgeSpec)) -> NetworkSpec {
     let mut spec = BridgeSpec {
         bridge: "br-test".parse().unwrap(),
         subnets: ["172.20.0.0/16", "fd00:20::/64"]
-            .map(|subnet| SubnetSpec { subnet: subnet.parse().unwrap(), gateway: None })
+            .map(|subnet| SubnetSpec { subnet: subnet.parse().unwrap(), gateway: None, next_hop: None })
             .to_vec(),
         reach: Reach::External,
         gateway_mode_v4: GatewayMode::Nat,

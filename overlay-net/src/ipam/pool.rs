@@ -62,8 +62,9 @@ impl Pool {
         {
             return Err(outside("ip-range", range.to_string()));
         }
-        if let Some((_, address)) = request.aux.iter().find(|(_, address)| !subnet.contains(*address)) {
-            return Err(outside("auxiliary address", address.to_string()));
+        if let Some((name, address)) = request.aux.iter().find(|(_, address)| !subnet.contains(*address)) {
+            let (name, address) = (name.clone(), *address);
+            return Err(NetError::AuxiliaryOutsideSubnet { name, address, subnet });
         }
         let mut pool = Self::restore(record, std::iter::empty());
         match request.gateway {

@@ -160,7 +160,8 @@ fn parts_outside_the_subnet_are_refused() {
     for spoil in bad {
         let mut request = PoolRequest::given(subnet);
         spoil(&mut request);
-        assert!(matches!(space().create(&id("a"), &[request], &[]), Err(NetError::OutsideSubnet { .. })));
+        let error = space().create(&id("a"), &[request], &[]).unwrap_err();
+        assert!(matches!(error, NetError::OutsideSubnet { .. } | NetError::AuxiliaryOutsideSubnet { .. }));
     }
 }
 

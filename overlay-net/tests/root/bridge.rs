@@ -298,6 +298,7 @@ fn macvlan_endpoints_sit_on_the_lan() {
         let subnet = SubnetSpec {
             subnet: "192.0.2.0/24".parse().unwrap(),
             gateway: Some("192.0.2.9".parse().unwrap()),
+            next_hop: None,
         };
         let net = std::sync::Arc::new(NetworkSpec {
             id: shoal_types::NetworkId::random_local(),

@@ -156,6 +156,7 @@ pub(crate) fn configuration(dir: &Path, netd: &Arc<Mutex<Vec<Child>>>) -> Config
         netns_dir: dir.join("netns"),
         netd_socket: dir.join("netd.sock"),
         spawn_netd: Arc::new(spawn),
+        make_remapped: Arc::new(|_| Err(io::ErrorKind::Unsupported.into())),
         firewall_v4: Management::Managed,
         firewall_v6: Management::Managed,
         forwarding: Management::Managed,
@@ -202,7 +203,7 @@ pub(crate) fn bridge_network(
     let id = NetworkId::random_local();
     let subnets = subnets.iter().map(|subnet| {
         let subnet: IpNet = subnet.parse().unwrap();
-        SubnetSpec { subnet, gateway: subnet.hosts().next() }
+        SubnetSpec { subnet, gateway: subnet.hosts().next(), next_hop: None }
     });
     let mut bridge = BridgeSpec {
         bridge: overlay_net::driver::bridge::default_bridge_name(&id).unwrap(),

@@ -103,7 +103,6 @@ impl OptionSpec {
 
 const NO_CONTAINERD: &str = "there is no containerd; shoald runs containers itself";
 const LATER_CLUSTER: &str = "networks that span nodes are not supported yet";
-const NO_GATEWAY: &str = "containers on the default bridge are routed by the address of the bridge";
 const NO_RT: &str = "real-time scheduling of the parent cgroup is not set up";
 
 use Kind::{Bool, Int, Json, List, Pairs, Text};
@@ -134,8 +133,8 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     same("debug", Bool, "Log debugging messages").short('D').reloads(),
     keyed("default-address-pool", "default-address-pools", Json, "Pool of subnets: base=CIDR,size=BITS"),
     same("default-cgroupns-mode", Text, "Cgroup namespace of containers: host or private").reloads(),
-    same("default-gateway", Text, "IPv4 gateway of containers on the default bridge").refused(NO_GATEWAY),
-    same("default-gateway-v6", Text, "IPv6 gateway of containers on the default bridge").refused(NO_GATEWAY),
+    same("default-gateway", Text, "IPv4 gateway of containers on the default bridge"),
+    same("default-gateway-v6", Text, "IPv6 gateway of containers on the default bridge"),
     same("default-ipc-mode", Text, "IPC namespace of containers: shareable or private").reloads(),
     keyed("default-network-opt", "default-network-opts", Json, "Option of new networks: DRIVER=OPTION=VALUE"),
     same("default-runtime", Text, "OCI runtime of containers that name none").reloads(),
@@ -203,7 +202,12 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     key("shoal", Json, ""),
     same("shutdown-timeout", Int, "Seconds that a shutdown may take (default 15)").reloads(),
     same("storage-driver", Text, "overlayfs (or overlay2, which means the same here)").short('s'),
-    keyed("storage-opt", "storage-opts", List, "Option of the storage driver"),
+    keyed(
+        "storage-opt",
+        "storage-opts",
+        List,
+        "Option of the storage driver: overlay2.size=SIZE limits containers that do not say (needs project quotas)",
+    ),
     same("swarm-default-advertise-addr", Text, "Address that other nodes of a swarm use"),
     same("tls", Bool, "Serve TCP with TLS"),
     same("tlscacert", Text, "CA certificate that clients' certificates are checked against"),
@@ -213,8 +217,11 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     same("userland-proxy", Bool, "Accepted for compatibility").ignored("ports are published by the kernel"),
     same("userland-proxy-path", Text, "Accepted for compatibility")
         .ignored("ports are published by the kernel"),
-    same("userns-remap", Text, "User whose subordinate ids containers run under")
-        .refused("user namespace remapping is not supported yet"),
+    same(
+        "userns-remap",
+        Text,
+        "User whose subordinate ids containers run under: default, USER or USER:GROUP (names or numbers)",
+    ),
     flag("validate", Bool, "Check the configuration and exit"),
     flag("version", Bool, "Print the version and exit").short('v'),
 ];

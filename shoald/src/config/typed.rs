@@ -8,6 +8,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
+use node_agent::sizes;
+use node_agent::userns::IdMapping;
 use serde_json::Value;
 use shoal_types::container::resources::Ulimit;
 use shoal_types::container::security::{CgroupMode, IpcMode, SeccompChoice};
@@ -32,6 +34,10 @@ pub(crate) struct Config {
     pub(crate) data_root: PathBuf,
     /// Directory of state that a reboot ends.
     pub(crate) exec_root: PathBuf,
+    /// Whom containers are remapped to, as it was asked for; empty is nobody.
+    pub(crate) userns_remap: String,
+    /// How ids in containers are those of the host; the identity until [`Config::remapped`].
+    pub(crate) ids: IdMapping,
     /// How much is logged.
     pub(crate) log_level: LogLevel,
     /// In what form.
@@ -107,6 +113,8 @@ pub(crate) struct ContainerDefaults {
     pub(crate) seccomp: SeccompChoice,
     /// Seconds between the stop signal and SIGKILL.
     pub(crate) stop_timeout: i64,
+    /// Bytes that may be written to the root file system; `None` is any number.
+    pub(crate) size: Option<u64>,
 }
 
 /// An OCI runtime that is a program.
@@ -133,6 +141,10 @@ pub(crate) struct NetworkSettings {
     pub(crate) fixed_cidr: Option<IpNet>,
     /// Its IPv6 subnet.
     pub(crate) fixed_cidr_v6: Option<IpNet>,
+    /// Gateway of its containers instead of the bridge.
+    pub(crate) gateway: Option<IpAddr>,
+    /// The same for IPv6.
+    pub(crate) gateway_v6: Option<IpAddr>,
     /// Whether it has an IPv6 subnet.
     pub(crate) ipv6: bool,
     /// Whether its containers talk to each other.
@@ -244,7 +256,20 @@ pub(crate) enum LogFormat {
 impl Config {
     /// This configuration with what another one says about everything that may change while the daemon runs.
     pub(crate) fn reloaded(&self, wanted: &Self) -> Result<Self, ConfigError> {
-        Self::from_settings(&self.settings.reloaded(&wanted.settings), self.file.clone())
+        let next = Self::from_settings(&self.settings.reloaded(&wanted.settings), self.file.clone())?;
+        Ok(next.remapped(self.ids.clone()))
+    }
+
+    /// This configuration for containers with these ids: what they own lies apart from what others own, as dockerd keeps
+    /// it, so that a change of the setting finds what it had before.
+    pub(crate) fn remapped(mut self, ids: IdMapping) -> Self {
+        if !ids.is_identity() {
+            let (uid, gid) = ids.root();
+            let own = format!("{uid}.{gid}");
+            self.data_root.push(&own);
+            self.exec_root.push(own);
+        }
+        Self { ids, ..self }
     }
 
     /// Makes sense of settings.
@@ -260,6 +285,8 @@ impl Config {
             pidfile: path(settings, "pidfile", "/run/shoal.pid"),
             data_root: path(settings, "data-root", "/var/lib/shoal"),
             exec_root: path(settings, "exec-root", "/run/shoal"),
+            userns_remap: settings.text("userns-remap").unwrap_or_default().to_owned(),
+            ids: IdMapping::default(),
             log_level: if debug { LogLevel::Debug } else { log_level(settings)? },
             log_format: match settings.text("log-format") {
                 None | Some("text") => LogFormat::Text,
@@ -436,12 +463,23 @@ fn check_storage(settings: &Settings) -> Result<(), ConfigError> {
             "error initializing graphdriver: driver not supported: {driver}; shoald has overlayfs only"
         )));
     }
-    let options = settings.list("storage-opts");
-    let is_known = |option: &&String| option.starts_with("overlay2.override_kernel_check");
-    match options.iter().find(|option| !is_known(option)) {
-        Some(option) => Err(ConfigError::value(format!("storage option {option} is not supported"))),
-        None => Ok(()),
+    Ok(())
+}
+
+/// How much containers may write that do not say. Keys may have any case, as in dockerd.
+fn container_size(settings: &Settings) -> Result<Option<u64>, ConfigError> {
+    let mut size = None;
+    for option in settings.list("storage-opts") {
+        let (key, value) = option
+            .split_once('=')
+            .ok_or_else(|| ConfigError::value(format!("Unable to parse key/value option: '{option}'")))?;
+        match key.to_ascii_lowercase().as_str() {
+            "overlay2.override_kernel_check" => {}
+            "overlay2.size" => size = Some(bytes(value)?).filter(|size| *size > 0),
+            _ => return Err(ConfigError::value(format!("overlay2: unknown option {key}"))),
+        }
     }
+    Ok(size)
 }
 
 fn check_exec_options(settings: &Settings) -> Result<(), ConfigError> {
@@ -506,6 +544,7 @@ fn container_defaults(settings: &Settings) -> Result<ContainerDefaults, ConfigEr
         no_new_privileges: settings.bool("no-new-privileges").unwrap_or(false),
         seccomp: seccomp(settings)?,
         stop_timeout: settings.int("default-stop-timeout").unwrap_or(10),
+        size: container_size(settings)?,
     })
 }
 
@@ -553,22 +592,9 @@ fn seccomp(settings: &Settings) -> Result<SeccompChoice, ConfigError> {
     }
 }
 
-/// Reads `64m`, `1GiB`, `4096`: binary multiples, as go-units' RAMInBytes does.
+/// Reads `64m`, `1GiB`, `4096`: binary multiples.
 fn bytes(text: &str) -> Result<u64, ConfigError> {
-    let invalid = || ConfigError::value(format!("invalid size: '{text}'"));
-    let lower = text.trim().to_ascii_lowercase();
-    let digits = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
-    let (number, unit) = lower.split_at(digits);
-    let shift = match unit.trim().trim_end_matches('b').trim_end_matches('i') {
-        "" => 0,
-        "k" => 10,
-        "m" => 20,
-        "g" => 30,
-        "t" => 40,
-        _ => return Err(invalid()),
-    };
-    let whole: u64 = number.parse().map_err(|_| invalid())?;
-    whole.checked_mul(1 << shift).ok_or_else(invalid)
+    sizes::binary(text).ok_or_else(|| ConfigError::value(format!("invalid size: '{text}'")))
 }
 
 fn network_settings(settings: &Settings) -> Result<NetworkSettings, ConfigError> {
@@ -595,6 +621,8 @@ fn network_settings(settings: &Settings) -> Result<NetworkSettings, ConfigError>
         bip6: parsed(settings, "bip6")?,
         fixed_cidr: parsed(settings, "fixed-cidr")?,
         fixed_cidr_v6: parsed(settings, "fixed-cidr-v6")?,
+        gateway: parsed(settings, "default-gateway")?,
+        gateway_v6: parsed(settings, "default-gateway-v6")?,
         ipv6: settings.bool("ipv6").unwrap_or(false),
         icc: on("icc"),
         masquerade: on("ip-masq"),
@@ -733,13 +761,15 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_binary_multiples() {
-        let cases = [("64m", 64 << 20), ("1GiB", 1 << 30), ("4096", 4096), ("2kb", 2048)];
-        for (text, expected) in cases {
-            assert_eq!(bytes(text), Ok(expected), "{text}");
-        }
-        assert!(bytes("1x").is_err());
-        assert!(bytes("99999999999999t").is_err());
+    fn options_of_the_storage_driver_are_read_or_refused() {
+        let size = |option: &str| config(&["--storage-opt", option]).map(|config| config.containers.size);
+        assert_eq!(size("overlay2.size=1G"), Ok(Some(1 << 30)));
+        assert_eq!(size("Overlay2.Size=0"), Ok(None));
+        assert_eq!(size("overlay2.override_kernel_check=true"), Ok(None));
+        let refused = |option: &str| size(option).unwrap_err().to_string();
+        assert_eq!(refused("overlay2.size=1x"), "invalid size: '1x'");
+        assert_eq!(refused("dm.basesize=1G"), "overlay2: unknown option dm.basesize");
+        assert_eq!(refused("banana"), "Unable to parse key/value option: 'banana'");
     }
 
     #[test]

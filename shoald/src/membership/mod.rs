@@ -36,7 +36,7 @@ use manager::node::ManagerNode;
 use node_agent::api::Node;
 use node_agent::events::EventLog;
 use node_agent::store::Store;
-use node_agent::worker::{DescribeRequest, Overlays};
+use node_agent::worker::{DescribeRequest, Overlays, TaskFiles};
 use shoal_types::cluster::service::GenericResource;
 use shoal_types::cluster::settings::{Cluster as ClusterObject, ClusterSpec, JoinTokens};
 use shoal_types::{ErrorKind, NodeId};
@@ -71,8 +71,8 @@ pub(crate) struct MembershipParts {
 pub(crate) struct MembershipSettings {
     /// `<data-root>/swarm`.
     pub(crate) directory: PathBuf,
-    /// Directory below the runtime directory for secrets and configs of tasks.
-    pub(crate) files: PathBuf,
+    /// Where and whose secrets and configs of tasks are.
+    pub(crate) files: TaskFiles,
     /// What to advertise unless a request says otherwise; empty to find out.
     pub(crate) default_advertise: String,
     /// Named resources of this node.

@@ -57,6 +57,7 @@ pub(crate) fn engine_config(config: &Config) -> EngineConfig {
         log_driver: wanted.log_driver.clone(),
         log_options,
         stop_timeout: wanted.stop_timeout,
+        ids: config.ids.clone(),
         ..defaults
     }
 }

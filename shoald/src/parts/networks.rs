@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use node_agent::networks::{BridgeOwner, DefaultBridge, DirectRouting, NetworkConfig};
+use node_agent::userns::namespaces::NamespaceMaker;
 use overlay_net::dns::files::ResolvOverrides;
 use overlay_net::host::{ForwardPolicy, Management};
 use overlay_net::ipam::{BasePool, ula_base};
@@ -23,6 +24,8 @@ pub(crate) fn network_config(config: &Config, identity: &str) -> NetworkConfig {
         address_v6: wanted.bip6,
         range: wanted.fixed_cidr,
         subnet_v6: wanted.fixed_cidr_v6,
+        gateway: wanted.gateway,
+        gateway_v6: wanted.gateway_v6,
         ipv6: wanted.ipv6,
         icc: wanted.icc,
         masquerade: wanted.masquerade,
@@ -50,6 +53,10 @@ pub(crate) fn network_config(config: &Config, identity: &str) -> NetworkConfig {
             netns_dir: config.exec_root.join("netns"),
             netd_socket: config.exec_root.join("netd.sock"),
             spawn_netd: Arc::new(spawn_netd),
+            make_remapped: {
+                let maker = NamespaceMaker::new(config.ids.clone());
+                Arc::new(move |peer| maker.network(peer))
+            },
             firewall_v4: managed(wanted.firewall_v4),
             firewall_v6: managed(wanted.firewall_v6),
             forwarding: managed(wanted.forwarding),

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use node_agent::worker::Overlays;
+use node_agent::worker::{Overlays, TaskFiles};
 
 use crate::config::Config;
 use crate::membership::MembershipSettings;
@@ -14,7 +14,7 @@ use crate::membership::MembershipSettings;
 pub(crate) fn membership_settings(config: &Config, overlays: Arc<dyn Overlays>) -> MembershipSettings {
     MembershipSettings {
         directory: config.data_root.join("swarm"),
-        files: task_files(config),
+        files: TaskFiles { directory: task_files(config), ids: config.ids.clone() },
         default_advertise: config.swarm.default_advertise.clone(),
         generic: config.swarm.generic.clone(),
         engine_version: crate::VERSION.to_owned(),

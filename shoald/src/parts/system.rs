@@ -34,6 +34,7 @@ pub(crate) fn settings(
     let proxies = proxies(config);
     Settings {
         apparmor: confinement == Confinement::AppArmor,
+        user_namespaces: !config.ids.is_identity(),
         id: identity.to_owned(),
         data_root: config.data_root.display().to_string(),
         labels: config.labels.clone(),

@@ -14,6 +14,7 @@ const MAX_LINES: usize = 800;
 /// Where unsafe code may stand, by the beginning of the path.
 const UNSAFE: &[&str] = &[
     "overlay-net/src/sys.rs",
+    "node-agent/src/layers/quota/sys.rs",
     "node-agent/shim/src/memory.rs",
     "node-agent/shim/src/sys.rs",
     "node-agent/runtime/src/sys.rs",

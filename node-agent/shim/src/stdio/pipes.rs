@@ -21,6 +21,8 @@ pub(crate) struct Plan {
     pub(crate) stdin: bool,
     pub(crate) stdout: bool,
     pub(crate) stderr: bool,
+    /// User and group of the process' ends; ours when left out.
+    pub(crate) owner: Option<(u32, u32)>,
 }
 
 /// What becomes descriptors 0, 1 and 2 of a process.
@@ -44,16 +46,17 @@ pub(super) fn make(plan: Plan) -> io::Result<(OurEnds, ChildEnds)> {
     let (stdin, input) = if plan.stdin {
         let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC)?;
         set_nonblocking(&ours)?;
+        give(&theirs, plan.owner)?;
         (theirs, Some(ours))
     } else {
         (File::open("/dev/null")?.into(), None)
     };
-    let (stdout, our_stdout) = output(plan.stdout)?;
-    let (stderr, our_stderr) = output(plan.stderr)?;
+    let (stdout, our_stdout) = output(plan.stdout, plan.owner)?;
+    let (stderr, our_stderr) = output(plan.stderr, plan.owner)?;
     Ok((OurEnds { input, outputs: [our_stdout, our_stderr] }, ChildEnds { stdin, stdout, stderr }))
 }
 
-fn output(is_wanted: bool) -> io::Result<(OwnedFd, Option<OwnedFd>)> {
+fn output(is_wanted: bool, owner: Option<(u32, u32)>) -> io::Result<(OwnedFd, Option<OwnedFd>)> {
     if !is_wanted {
         return Ok((File::options().write(true).open("/dev/null")?.into(), None));
     }
@@ -61,7 +64,16 @@ fn output(is_wanted: bool) -> io::Result<(OwnedFd, Option<OwnedFd>)> {
     set_nonblocking(&ours)?;
     // Refused when the user has too many pipes; the usual size works as well, only slower.
     let _ = fcntl_setpipe_size(&ours, PIPE_LEN);
+    give(&theirs, owner)?;
     Ok((theirs, Some(ours)))
+}
+
+/// Lets the owner open the end anew, by `/dev/stdout` and the like.
+fn give(end: &OwnedFd, owner: Option<(u32, u32)>) -> io::Result<()> {
+    match owner {
+        Some((uid, gid)) => std::os::unix::fs::fchown(end, Some(uid), Some(gid)),
+        None => Ok(()),
+    }
 }
 
 /// Makes reads and writes return at once.

@@ -131,6 +131,7 @@ impl Machine {
                 attrs: std::collections::BTreeMap::new(),
             }),
             oom_score_adj: None,
+            stdio_owner: None,
         };
         Container { dir, bundle, launch, config: config(id, args), shims: Vec::new() }
     }

@@ -181,6 +181,7 @@ fn rootfs_of(container: ContainerId) -> Rootfs {
         upper: base.join("upper"),
         work: base.join("work"),
         options: Vec::new(),
+        ids: crate::userns::IdMapping::default(),
     }
 }
 
@@ -240,13 +241,18 @@ impl HostMounter for FakeMounter {
         Ok(paths.iter().map(|path| fake_file(path)).collect())
     }
 
-    async fn make_directory(&self, _rootfs: &OwnedFd, _path: &str) -> Result<(), NodeError> {
+    async fn make_directory(
+        &self,
+        _rootfs: &OwnedFd,
+        _path: &str,
+        _owner: (u32, u32),
+    ) -> Result<(), NodeError> {
         let call = self.faults.enter("mounter.make_directory").await?;
         call.done().await;
         Ok(())
     }
 
-    async fn mount_shm(&self, target: &Path, _size: u64) -> Result<(), NodeError> {
+    async fn mount_shm(&self, target: &Path, _size: u64, _owner: (u32, u32)) -> Result<(), NodeError> {
         let call = self.faults.enter("mounter.mount_shm").await?;
         self.lock().insert(target.to_owned());
         call.done().await;

@@ -264,7 +264,10 @@ impl ContainerNetworks for FakeNetworks {
         Ok(run)
     }
 
-    async fn restore(&self, running: Vec<(NetworkRequest, NetworkRun)>) -> BTreeMap<ContainerId, NetworkRun> {
+    async fn restore(
+        &self,
+        running: Vec<(NetworkRequest, NetworkRun)>,
+    ) -> Result<BTreeMap<ContainerId, NetworkRun>, NodeError> {
         let mut state = self.state();
         state.plans.clear();
         state.runs = running
@@ -274,7 +277,7 @@ impl ContainerNetworks for FakeNetworks {
                 (request.container, run)
             })
             .collect();
-        state.runs.clone()
+        Ok(state.runs.clone())
     }
 
     async fn forget(&self, container: ContainerId) {

@@ -20,6 +20,7 @@ fn rootfs(directory: &Path) -> Rootfs {
         upper: directory.join("up"),
         work: directory.join("work"),
         options: ["redirect_dir=off", "metacopy=off", "index=off"].map(str::to_owned).to_vec(),
+        ids: crate::userns::IdMapping::default(),
     }
 }
 
@@ -38,11 +39,11 @@ fn an_opened_root_file_system_is_written_to_its_upper_layer_and_shows_in_no_moun
     let before = fs::read_to_string("/proc/self/mountinfo").unwrap().lines().count();
     let root = open_rootfs(&rootfs).unwrap();
     assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap().lines().count(), before);
-    make_directory(root.try_clone().unwrap(), "/srv/app/").unwrap();
-    make_directory(root.try_clone().unwrap(), "/srv/app").unwrap();
+    make_directory(root.try_clone().unwrap(), "/srv/app/", (0, 0)).unwrap();
+    make_directory(root.try_clone().unwrap(), "/srv/app", (0, 0)).unwrap();
     let made = fs::metadata(directory.path().join("up/srv/app")).unwrap();
     assert_eq!((made.is_dir(), made.permissions().mode() & 0o7777), (true, 0o755));
-    let refused = make_directory(root, "/etc/passwd").unwrap_err();
+    let refused = make_directory(root, "/etc/passwd", (0, 0)).unwrap_err();
     assert_eq!(refused.kind(), shoal_types::ErrorKind::InvalidArgument);
     assert_eq!(refused.message(), "Cannot mkdir: /etc/passwd is not a directory");
 }
@@ -111,9 +112,9 @@ fn shared_memory_has_its_size_and_flags_is_replaced_and_unmounted_without_a_trac
     let directory = tempfile::tempdir().unwrap();
     let target = directory.path().join("of/shm");
     node_runtime::in_private_mount_namespace(|| {
-        mount_shm(&target, 4 << 20).unwrap();
+        mount_shm(&target, 4 << 20, (0, 0)).unwrap();
         fs::write(target.join("left"), "by a crash").unwrap();
-        mount_shm(&target, 2 << 20).unwrap();
+        mount_shm(&target, 2 << 20, (0, 0)).unwrap();
         assert!(!target.join("left").exists());
         let mounted = rustix::fs::statvfs(&target).unwrap();
         assert_eq!(mounted.f_blocks * mounted.f_frsize, 2 << 20);

@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use shoal_types::container::health::HealthSpec;
 use shoal_types::container::mounts::{MountAccess, MountSource, MountSpec};
+use shoal_types::container::networking::NetworkMode;
 use shoal_types::container::restart::RestartPolicy;
-use shoal_types::container::security::{CgroupMode, NamespacesSpec, SecuritySpec, UserMode};
+use shoal_types::container::security::{CgroupMode, NamespacesSpec, PidMode, SecuritySpec, UserMode};
 use shoal_types::container::spec::{ContainerSpec, ProcessSpec};
 
 pub(crate) use self::resources::Occasion;
@@ -53,6 +54,7 @@ pub(crate) fn check(
     let mut warnings = resources::check(&mut spec.resources, host, Occasion::Create)?;
     check_platform(spec, config)?;
     warnings.extend(networking::check(spec, host)?);
+    check_user_namespace(spec, config)?;
     warnings.extend(check_namespaces(&mut spec.namespaces, host));
     logging::check(&spec.logging, config)?;
     Ok(warnings)
@@ -159,12 +161,37 @@ fn check_platform(spec: &ContainerSpec, config: &EngineConfig) -> Result<(), Nod
     Ok(())
 }
 
+/// A user namespace has no rights over what is the host's.
+fn check_user_namespace(spec: &mut ContainerSpec, config: &EngineConfig) -> Result<(), NodeError> {
+    if config.ids.is_identity() {
+        // Both are the same, and stay so should the daemon be told to map ids later.
+        spec.namespaces.user = UserMode::DaemonDefault;
+    }
+    if config.ids.is_identity() || spec.namespaces.user == UserMode::Host {
+        return Ok(());
+    }
+    let refused = [
+        (
+            spec.security.privileged,
+            "privileged mode is incompatible with user namespaces.  You must run the container in the host namespace when running privileged mode",
+        ),
+        (
+            spec.networking.mode == NetworkMode::Host,
+            "cannot share the host's network namespace when user namespaces are enabled",
+        ),
+        (
+            spec.namespaces.pid == PidMode::Host,
+            "cannot share the host PID namespace when user namespaces are enabled",
+        ),
+    ];
+    match refused.into_iter().find(|(applies, _)| *applies) {
+        Some((_, message)) => Err(NodeError::invalid(message)),
+        None => Ok(()),
+    }
+}
+
 /// A namespace that the kernel lacks is dropped with a warning.
 fn check_namespaces(namespaces: &mut NamespacesSpec, host: &Host) -> Vec<String> {
-    if namespaces.user == UserMode::Host {
-        // Ids are not mapped unless the daemon is told so, and it cannot be told so yet: both are the same.
-        namespaces.user = UserMode::DaemonDefault;
-    }
     if namespaces.cgroup == Some(CgroupMode::Private) && !host.cgroup_namespaces {
         namespaces.cgroup = Some(CgroupMode::Host);
         return vec![

@@ -226,3 +226,29 @@ fn an_ordinary_spec_passes_without_warnings() {
         assert_eq!(warnings, Ok(vec![]));
     }
 }
+
+#[test]
+fn what_is_the_hosts_goes_with_no_user_namespace() {
+    use crate::userns::{IdMapping, IdRange};
+    let range = vec![IdRange { inside: 0, outside: 100_000, length: 65_536 }];
+    let mut config = EngineConfig::new("/data", "/run");
+    config.ids = IdMapping::new(range.clone(), range);
+    let changes: [Change; 3] = [
+        |s| s.security.privileged = true,
+        |s| s.networking.mode = NetworkMode::Host,
+        |s| s.namespaces.pid = PidMode::Host,
+    ];
+    for change in changes {
+        let mut spec = ContainerSpec::default();
+        change(&mut spec);
+        let refused = check(&mut spec, &config, &Host::capable(CgroupVersion::V2)).unwrap_err();
+        assert!(refused.to_string().contains("user namespaces"), "{refused}");
+        spec.namespaces.user = UserMode::Host;
+        assert!(check(&mut spec, &config, &Host::capable(CgroupVersion::V2)).is_ok());
+        assert_eq!(spec.namespaces.user, UserMode::Host);
+    }
+    let mut spec = ContainerSpec::default();
+    spec.namespaces.user = UserMode::Host;
+    check(&mut spec, &EngineConfig::new("/data", "/run"), &Host::capable(CgroupVersion::V2)).unwrap();
+    assert_eq!(spec.namespaces.user, UserMode::DaemonDefault, "there is nothing to opt out of");
+}

@@ -12,6 +12,7 @@ use rustix::fs::{CWD, RenameFlags};
 use super::*;
 use crate::layers::archive::EntryKind;
 use crate::layers::testing::{self, file, link};
+use crate::userns::IdMapping;
 
 const ROUNDS: usize = 300;
 
@@ -68,7 +69,7 @@ fn packing_never_reads_the_outside() {
             let Ok(top) = Top::of(&root, &wanted, &found) else { continue };
             let mut bytes = Vec::new();
             // An entry that vanishes at the top is an error.
-            let _ = pack(&top, &mut bytes);
+            let _ = pack(&top, &IdMapping::default(), &mut bytes);
             assert!(!bytes.windows(6).any(|window| window == b"secret"), "{path}");
         }
     });

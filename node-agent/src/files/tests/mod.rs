@@ -20,6 +20,7 @@ use super::unpack::{Target, unpack};
 use crate::api::files::ReplaceKinds;
 use crate::error::NodeError;
 use crate::layers::archive::{ArchiveReader, Entry};
+use crate::userns::IdMapping;
 
 /// A directory that serves as a container's root, with an outside that must never be touched.
 struct Place {
@@ -63,7 +64,7 @@ impl Place {
         let root = self.root();
         let directory = stat::resolve(&root, directory);
         let mounts = vec![PathBuf::from("/dir/volume")];
-        unpack(Target { root: &root, directory, replace, owner, mounts }, archive)
+        unpack(Target { root: &root, directory, replace, owner, mounts, ids: IdMapping::default() }, archive)
     }
 
     fn pack(&self, path: &str) -> Vec<(Entry, Vec<u8>)> {
@@ -84,7 +85,7 @@ impl Place {
 /// The entries of the archive that is made of something.
 fn entries(top: &Top) -> Vec<(Entry, Vec<u8>)> {
     let mut bytes = Vec::new();
-    pack(top, &mut bytes).unwrap();
+    pack(top, &IdMapping::default(), &mut bytes).unwrap();
     let mut reader = ArchiveReader::new(bytes.as_slice());
     let mut entries = Vec::new();
     while let Some(entry) = reader.next_entry().unwrap() {

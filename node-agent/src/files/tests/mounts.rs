@@ -10,6 +10,7 @@ use super::*;
 use crate::containers::mounter::{open_rootfs, open_rootfs_for_reading};
 use crate::containers::ports::Rootfs;
 use crate::layers::testing::{self, file};
+use crate::userns::IdMapping;
 
 fn rootfs(directory: &Path) -> Rootfs {
     for name in ["low/etc", "base", "up", "work", "volume/sub", "read-only"] {
@@ -22,6 +23,7 @@ fn rootfs(directory: &Path) -> Rootfs {
         upper: directory.join("up"),
         work: directory.join("work"),
         options: ["redirect_dir=off", "metacopy=off", "index=off"].map(str::to_owned).to_vec(),
+        ids: IdMapping::default(),
     }
 }
 
@@ -49,7 +51,10 @@ fn unpack_into(root: &RootDirectory, directory: &str, name: &str) -> Result<(), 
     let directory = directory.to_owned();
     let replace = ReplaceKinds::Allow;
     let mounts = ["/etc/hosts", "/data", "/proc"].map(PathBuf::from).to_vec();
-    unpack(Target { root, directory, replace, owner: None, mounts }, archive.as_slice())
+    unpack(
+        Target { root, directory, replace, owner: None, mounts, ids: IdMapping::default() },
+        archive.as_slice(),
+    )
 }
 
 #[test]

@@ -24,6 +24,7 @@ use crate::api::images::{
 };
 use crate::layers::archive::{Entry, EntryKind};
 use crate::layers::testing::{dir, file, is_root, link, pack, tree};
+use crate::userns::IdMapping;
 
 /// A node's images on a temporary disk, and what is needed to open them again.
 struct Node {
@@ -48,6 +49,8 @@ impl Node {
         registries.timeouts.first_retry = Duration::from_millis(1);
         let settings = ImageSettings {
             figures: Figures::default(),
+            ids: IdMapping::default(),
+            container_size: None,
             data_root: dir.path().to_owned(),
             registries,
             platform: Platform::new("linux", "amd64", ""),

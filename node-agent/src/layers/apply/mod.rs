@@ -24,6 +24,7 @@ use self::place::Stage;
 use super::archive::path::{LayerPath, Meaning, meaning};
 use super::archive::{ArchiveError, ArchiveReader, Entry, EntryKind};
 use super::{LayerError, Usage};
+use crate::userns::IdMapping;
 
 /// What no honest layer exceeds. Beyond it an archive is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,20 +61,40 @@ pub(crate) fn write_file(file: &OwnedFd, entry: &Entry, data: &mut dyn BufRead) 
     data::write_data(file, entry, data).map_err(|error| error.at(entry.display()))
 }
 
-/// Unpacks an uncompressed archive into the empty directory `stage`. On an error the directory holds rubbish, which the
+/// Unpacks an uncompressed archive into the empty directory `stage`, for containers with these ids. On an error the directory holds rubbish, which the
 /// caller removes. Blocks.
-pub fn apply(archive: &mut dyn BufRead, stage: &Path, limits: Limits) -> Result<Applied, LayerError> {
+pub fn apply(
+    archive: &mut dyn BufRead,
+    stage: &Path,
+    limits: Limits,
+    ids: &IdMapping,
+) -> Result<Applied, LayerError> {
     let io = |source: rustix::io::Errno| LayerError::io("open", stage)(source);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let root = rustix::fs::open(stage, flags, Mode::empty()).map_err(io)?;
     let in_stage = |error: PlaceError| error.at(stage.display().to_string());
-    let mut stage = Stage::new(root, limits).map_err(in_stage)?;
+    let mut stage = Stage::new(root, limits, ids.root()).map_err(in_stage)?;
     let mut reader = ArchiveReader::new(archive);
-    while let Some(entry) = reader.next_entry()? {
+    while let Some(mut entry) = reader.next_entry()? {
         stage.count_entry()?;
-        apply_entry(&mut stage, &entry, &mut reader).map_err(|error| error.at(entry.display()))?;
+        translate(&mut entry, ids)
+            .and_then(|()| apply_entry(&mut stage, &entry, &mut reader))
+            .map_err(|error| error.at(entry.display()))?;
     }
     stage.finish().map_err(in_stage)
+}
+
+/// Gives an entry the ids that its owner has on the host. A link has none of its own.
+fn translate(entry: &mut Entry, ids: &IdMapping) -> Result<(), PlaceError> {
+    if ids.is_identity() || entry.kind == EntryKind::HardLink {
+        return Ok(());
+    }
+    let unmapped = |_| PlaceError::Refused("has an owner that cannot be mapped to a host ID");
+    (entry.uid, entry.gid) = ids.to_host(entry.uid, entry.gid).map_err(unmapped)?;
+    for (name, value) in &mut entry.xattrs {
+        ids.attribute_to_host(name, value);
+    }
+    Ok(())
 }
 
 fn apply_entry<R: BufRead>(

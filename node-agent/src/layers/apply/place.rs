@@ -59,8 +59,9 @@ enum Before {
 }
 
 impl Stage {
-    pub(super) fn new(root: OwnedFd, limits: Limits) -> Result<Self, PlaceError> {
-        let trail = Trail::new(root)?;
+    /// A directory for containers whose root is `owner` on the host.
+    pub(super) fn new(root: OwnedFd, limits: Limits, owner: (u32, u32)) -> Result<Self, PlaceError> {
+        let trail = Trail::new(root, owner)?;
         Ok(Self {
             trail,
             limits,

@@ -6,6 +6,7 @@ use super::*;
 use crate::layers::archive::Time;
 use crate::layers::testing::{Seen, dir, entry, file, is_root, link, pack, tree};
 use crate::layers::{Stack, diff};
+use crate::userns::IdMapping;
 
 type Tree = BTreeMap<String, Seen>;
 type Files = Vec<(Entry, Vec<u8>)>;
@@ -29,7 +30,7 @@ impl Yard {
 
     fn apply_bytes(&self, archive: &[u8], limits: Limits) -> Result<Applied, LayerError> {
         let mut archive = archive;
-        let applied = apply(&mut archive, &self.stage(), limits);
+        let applied = apply(&mut archive, &self.stage(), limits, &IdMapping::default());
         let outside: Vec<String> = tree(self.dir.path())
             .into_iter()
             .filter(|(path, _)| path != "stage" && !path.starts_with("stage/"))
@@ -358,7 +359,8 @@ fn what_is_packed_unpacks_to_the_same() {
     ];
     let yard = Yard::new();
     yard.apply(&entries).unwrap();
-    let stack = Stack { lowers: Vec::new(), upper: yard.stage(), work: PathBuf::new() };
+    let ids = IdMapping::default();
+    let stack = Stack { lowers: Vec::new(), upper: yard.stage(), work: PathBuf::new(), ids };
     let first = diff::write_layer(&stack, Vec::new()).unwrap();
     let again = Yard::new();
     again.apply_bytes(&first, Limits::default()).unwrap();

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::PlaceError;
@@ -23,6 +23,8 @@ const MAX_DEPTH: usize = 2048;
 #[derive(Debug)]
 pub(super) struct Trail {
     root: Node,
+    /// Whose the directories are that the archive only implies.
+    owner: (u32, u32),
     nodes: Vec<Node>,
 }
 
@@ -48,15 +50,15 @@ pub(super) enum Missing {
 }
 
 impl Trail {
-    /// A trail that begins and ends at the root.
-    pub(super) fn new(root: OwnedFd) -> Result<Self, PlaceError> {
-        Ok(Self { root: Node::new(Vec::new(), root)?, nodes: Vec::new() })
+    /// A trail that begins and ends at the root. Directories that are made on the way belong to `owner`.
+    pub(super) fn new(root: OwnedFd, owner: (u32, u32)) -> Result<Self, PlaceError> {
+        Ok(Self { root: Node::new(Vec::new(), root)?, owner, nodes: Vec::new() })
     }
 
     /// A second trail from the same root.
     pub(super) fn restarted(&self) -> Result<Self, PlaceError> {
         let root = self.root.dir.try_clone().map_err(PlaceError::kernel("duplicate a descriptor for"))?;
-        Self::new(root)
+        Self::new(root, self.owner)
     }
 
     /// The directory at the end.
@@ -167,6 +169,11 @@ impl Trail {
         let mode = Mode::from_raw_mode(0o755);
         rustix::fs::mkdirat(self.here(), name, mode)
             .map_err(PlaceError::kernel("create the directory of"))?;
+        if self.owner != (0, 0) {
+            let (uid, gid) = (Uid::from_raw(self.owner.0), Gid::from_raw(self.owner.1));
+            rustix::fs::chownat(self.here(), name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(PlaceError::kernel("set the owner of the directory of"))?;
+        }
         self.mark_changed();
         made.push(self.path_of(name));
         Ok(())

@@ -13,13 +13,13 @@ fn yard() -> (tempfile::TempDir, PathBuf) {
 }
 
 fn based_on(dir: &tempfile::TempDir, image: &Path) -> PathBuf {
-    ensure(&dir.path().join("1"), &[image.to_owned()]).unwrap()
+    ensure(&dir.path().join("1"), &[image.to_owned()], (0, 0)).unwrap()
 }
 
 #[test]
 fn an_empty_image_gets_every_mount_point() {
     let (dir, _) = yard();
-    let base = ensure(&dir.path().join("1"), &[]).unwrap();
+    let base = ensure(&dir.path().join("1"), &[], (0, 0)).unwrap();
     for (path, placeholder) in PLACEHOLDERS {
         let kind = fs::symlink_metadata(base.join(path.join("/"))).unwrap().file_type();
         let is_right = match placeholder {

@@ -4,6 +4,7 @@ use super::*;
 use crate::layers::apply::{Limits, apply};
 use crate::layers::archive::{Entry, Time};
 use crate::layers::testing::{dir, file, is_root, pack};
+use crate::userns::IdMapping;
 
 type Files = Vec<(Entry, Vec<u8>)>;
 
@@ -14,13 +15,13 @@ fn stack(layers: &[Files]) -> (tempfile::TempDir, Stack) {
     for (number, layer) in layers.iter().enumerate() {
         let place = root.path().join(number.to_string());
         std::fs::create_dir(&place).unwrap();
-        apply(&mut pack(layer).as_slice(), &place, Limits::default()).unwrap();
+        apply(&mut pack(layer).as_slice(), &place, Limits::default(), &IdMapping::default()).unwrap();
         places.push(place);
     }
     let upper = places.pop().unwrap();
     places.reverse();
     let work = root.path().join("work");
-    (root, Stack { lowers: places, upper, work })
+    (root, Stack { lowers: places, upper, work, ids: IdMapping::default() })
 }
 
 fn listed(layers: &[Files], hidden: &[&str]) -> Vec<String> {

@@ -4,6 +4,7 @@ use super::*;
 use crate::layers::apply::{Limits, apply};
 use crate::layers::archive::{Entry, EntryKind};
 use crate::layers::testing::{Seen, dir, entry, file, is_root, link, pack, tree};
+use crate::userns::IdMapping;
 
 type Files = Vec<(Entry, Vec<u8>)>;
 
@@ -14,7 +15,7 @@ fn copied(layers: &[Files], path: &str) -> (Copied, BTreeMap<String, Seen>) {
     for (number, layer) in layers.iter().enumerate() {
         let place = root.path().join(number.to_string());
         std::fs::create_dir(&place).unwrap();
-        apply(&mut pack(layer).as_slice(), &place, Limits::default()).unwrap();
+        apply(&mut pack(layer).as_slice(), &place, Limits::default(), &IdMapping::default()).unwrap();
         lowers.insert(0, place);
     }
     let destination = root.path().join("destination");
@@ -57,7 +58,7 @@ fn everything_about_a_file_is_copied() {
         (Entry { mode: 0o1777, ..entry(EntryKind::Directory, "d/sub") }, Vec::new()),
     ];
     let root = tempfile::tempdir().unwrap();
-    apply(&mut pack(&layer).as_slice(), root.path(), Limits::default()).unwrap();
+    apply(&mut pack(&layer).as_slice(), root.path(), Limits::default(), &IdMapping::default()).unwrap();
     let original = tree(&root.path().join("d"));
     assert_eq!(copied(&[layer], "/d").1, original);
     assert_eq!(original["twin"].same_as.as_deref(), Some("file"));
@@ -78,7 +79,7 @@ fn links_on_the_way_are_followed_inside_the_stack() {
         assert_eq!((outcome, names_of(&tree)), (Copied::Tree, vec!["file"]), "{path}");
     }
     let root = tempfile::tempdir().unwrap();
-    apply(&mut pack(&layer).as_slice(), root.path(), Limits::default()).unwrap();
+    apply(&mut pack(&layer).as_slice(), root.path(), Limits::default(), &IdMapping::default()).unwrap();
     let destination = tempfile::tempdir().unwrap();
     assert!(copy_tree(&[root.path().to_owned()], "/loop", destination.path()).is_err());
 }

@@ -23,8 +23,9 @@ use super::inputs::{NetworkNamespace, SpecInputs};
 use super::{cgroup, masks, resources};
 use crate::error::NodeError;
 
-/// Version of the runtime specification that is followed.
-const OCI_VERSION: &str = "1.2.0";
+/// Version of the runtime specification that is followed: the oldest that has all that is written. Runtimes refuse one that
+/// is newer than themselves (crun 1.8 knows of 1.0 only).
+const OCI_VERSION: &str = "1.0.2";
 
 /// Makes the runtime spec from what is known at the start.
 pub(crate) fn build(
@@ -69,6 +70,12 @@ fn linux(
         .set_seccomp(seccomp.map(Arc::unwrap_or_clone))
         .set_masked_paths(list(masked))
         .set_readonly_paths(list(read_only));
+    if inputs.user_namespace.is_some() {
+        // Said again beside the namespace, because runtimes that join one want to know who is root in it.
+        linux
+            .set_uid_mappings(Some(namespaces::mappings(inputs.ids.users())))
+            .set_gid_mappings(Some(namespaces::mappings(inputs.ids.groups())));
+    }
     Ok(linux)
 }
 
@@ -78,7 +85,9 @@ fn sysctls(inputs: &SpecInputs) -> HashMap<String, String> {
     let mut sysctls = HashMap::new();
     let is_own_network = matches!(inputs.network, NetworkNamespace::At(_))
         && !matches!(spec.networking.mode, NetworkMode::Host | NetworkMode::Container(_));
-    if is_own_network && inputs.host.ping_group_range {
+    // The kernel wants every group of the range to be mapped.
+    let is_mapped = inputs.user_namespace.is_some();
+    if is_own_network && inputs.host.ping_group_range && !is_mapped {
         sysctls.insert("net.ipv4.ping_group_range".to_owned(), "0 2147483647".to_owned());
     }
     if is_own_network && inputs.host.unprivileged_port_start {

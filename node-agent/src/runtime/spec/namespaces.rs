@@ -4,10 +4,11 @@
 
 use std::path::PathBuf;
 
-use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType};
+use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceType};
 use shoal_types::container::security::{CgroupMode, IpcMode, PidMode, UtsMode};
 
 use crate::runtime::inputs::{NetworkNamespace, SpecInputs};
+use crate::userns::IdRange;
 
 /// The namespaces that a container has or joins; one that is left out is the host's.
 pub(super) fn build(inputs: &SpecInputs) -> Vec<LinuxNamespace> {
@@ -15,6 +16,9 @@ pub(super) fn build(inputs: &SpecInputs) -> Vec<LinuxNamespace> {
     let of_process =
         |pid: Option<u32>, name: &str| pid.map(|pid| PathBuf::from(format!("/proc/{pid}/ns/{name}")));
     let mut built = vec![own(LinuxNamespaceType::Mount)];
+    if let Some(path) = &inputs.user_namespace {
+        built.push(at(LinuxNamespaceType::User, Some(path.clone())));
+    }
     match &inputs.network {
         NetworkNamespace::Host => {}
         NetworkNamespace::At(path) => built.push(at(LinuxNamespaceType::Network, Some(path.clone()))),
@@ -45,6 +49,16 @@ pub(super) fn build(inputs: &SpecInputs) -> Vec<LinuxNamespace> {
         built.push(own(LinuxNamespaceType::Cgroup));
     }
     built
+}
+
+/// A mapping as runtimes read it.
+pub(super) fn mappings(ranges: &[IdRange]) -> Vec<LinuxIdMapping> {
+    let mapping = |range: &IdRange| {
+        let mapping = LinuxIdMappingBuilder::default();
+        // Nothing is left to default, so nothing can be missing.
+        mapping.container_id(range.inside).host_id(range.outside).size(range.length).build().ok()
+    };
+    ranges.iter().filter_map(mapping).collect()
 }
 
 fn own(kind: LinuxNamespaceType) -> LinuxNamespace {

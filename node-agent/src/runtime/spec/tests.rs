@@ -15,6 +15,7 @@ use crate::containers::ports::{Fill, HostMount, ResolvedMount};
 use crate::runtime::files::FilePaths;
 use crate::runtime::inputs::PeerNamespaces;
 use crate::runtime::user::User;
+use crate::userns::{IdMapping, IdRange};
 
 /// What is known of a plain container, on a machine that can do everything.
 fn inputs() -> SpecInputs {
@@ -34,6 +35,8 @@ fn inputs() -> SpecInputs {
         shm: None,
         peers: PeerNamespaces::default(),
         network: NetworkNamespace::At("/run/shoal/netns/x".into()),
+        user_namespace: None,
+        ids: IdMapping::default(),
         links: Vec::new(),
         config: Arc::new(EngineConfig::new("/d", "/e")),
         host: Arc::new(Host { apparmor: false, ..Host::capable(CgroupVersion::V1) }),
@@ -270,4 +273,25 @@ fn what_the_user_sets_overrules_what_is_usual() {
     assert_eq!(linux.masked_paths(), &None);
     assert_eq!(spec.process().as_ref().unwrap().env().as_ref().unwrap(), &["PATH=/bin", "TERM=xterm"]);
     assert!(mounted_at(&spec, "/dev/shm").1.contains(&"size=1024".to_owned()));
+}
+
+#[test]
+fn a_user_namespace_is_joined_and_its_mapping_told() {
+    let range = vec![IdRange { inside: 0, outside: 100_000, length: 65_536 }];
+    let inputs = SpecInputs {
+        user_namespace: Some("/proc/1/fd/7".into()),
+        ids: IdMapping::new(range.clone(), range),
+        ..inputs()
+    };
+    let json = serde_json::to_value(build(&inputs, Devices::default(), None).unwrap()).unwrap();
+    let namespaces = json["linux"]["namespaces"].as_array().unwrap();
+    let user = namespaces.iter().find(|namespace| namespace["type"] == "user").unwrap();
+    assert_eq!(user["path"], "/proc/1/fd/7");
+    for mapping in ["uidMappings", "gidMappings"] {
+        let expected = serde_json::json!([{"hostID": 100_000, "containerID": 0, "size": 65_536}]);
+        assert_eq!(json["linux"][mapping], expected);
+    }
+    let sysctls = &json["linux"]["sysctl"];
+    assert!(sysctls.get("net.ipv4.ping_group_range").is_none(), "not all groups are mapped: {sysctls}");
+    assert_eq!(sysctls["net.ipv4.ip_unprivileged_port_start"], "0");
 }
