@@ -11,6 +11,8 @@
 //! | `port.rs` | the node's port: list, inspect, remove, prune |
 //! | `wishes.rs` | PURE: what a container may wish for |
 //! | `sandboxes.rs` | the engine's port: plan, connect, disconnect, restore |
+//! | `plans.rs` | PURE: what has been decided for each container, with its addresses |
+//! | `sandbox_spec.rs` | PURE: from a container's plan to what overlay-net is given |
 //! | `overlay/` | networks that span nodes: what managers tell, plain containers that join, published ports |
 //! | `files.rs` | /etc/hosts and /etc/resolv.conf of a container |
 //!
@@ -22,8 +24,10 @@ mod default_bridge;
 mod files;
 mod kernel;
 mod overlay;
+mod plans;
 mod port;
 mod predefined;
+mod sandbox_spec;
 mod sandboxes;
 mod wishes;
 
@@ -41,8 +45,8 @@ use shoal_types::container::state::EndpointStatus;
 use shoal_types::network::Network;
 use shoal_types::{ContainerId, ErrorKind, NetworkId};
 
+use self::plans::Plan;
 pub use self::port::{Connections, NetworkPort};
-use self::sandboxes::Plan;
 use crate::error::NodeError;
 use crate::events::EventLog;
 use crate::store::{Record, Store};

@@ -1,14 +1,19 @@
 //! The daemon's configuration: command line and configuration file become one typed [`Config`].
 //!
 //! Start reading at [`load`]. `options.rs` is the table of everything that can be set; `command_line.rs` and `file.rs`
-//! read the two sources by it; `settings.rs` merges them and refuses what contradicts; `typed.rs` makes sense of the values. Nothing
-//! here acts on a setting. The texts of the refusals are dockerd's, because unit files and test suites look at them.
+//! read the two sources by it; `settings.rs` merges them and refuses what contradicts; `typed.rs` makes sense of the
+//! values, with a file for each part of the daemon that has many. Nothing here acts on a setting. The texts of the refusals
+//! are dockerd's, because unit files and test suites look at them.
 
 mod command_line;
+mod containers;
 mod file;
+mod listeners;
+mod networks;
 mod options;
 #[cfg(test)]
 mod reference;
+mod registries;
 mod settings;
 mod swarm;
 mod typed;
@@ -17,10 +22,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 pub(crate) use self::command_line::{CommandLine, Invocation};
+pub(crate) use self::containers::EMBEDDED_RUNTIMES;
+pub(crate) use self::listeners::{HostAddress, TlsMode, TlsSettings};
 pub(crate) use self::settings::Settings;
-pub(crate) use self::typed::{
-    Config, EMBEDDED_RUNTIMES, HostAddress, LogFormat, LogLevel, TlsMode, TlsSettings,
-};
+pub(crate) use self::typed::{Config, LogFormat, LogLevel};
 
 /// Where the configuration file is when nobody says otherwise.
 pub(crate) const DEFAULT_CONFIG_FILE: &str = "/etc/shoal/daemon.json";

@@ -15,7 +15,7 @@ use shoal_types::cluster::overlay::{
     self as told, EntryKey, OverlayEntry, OverlayNetwork, OverlayPeer, OverlayService, PeerState,
 };
 
-use super::super::sandboxes::to_net;
+use super::super::sandbox_spec::to_net;
 use crate::error::NodeError;
 
 /// Option that says how large packets of the underlay may be.

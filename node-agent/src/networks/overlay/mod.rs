@@ -33,7 +33,7 @@ pub(super) use self::form::Form;
 pub(super) use self::gateway::GATEWAY_BRIDGE;
 use self::ingress::Ingress;
 pub(super) use self::ingress::IngressRecord;
-use super::sandboxes::Plan;
+use super::plans::Plan;
 use super::{Entry, State, kernel, wishes};
 use crate::api::networks::{OverlayServiceView, OverlayTaskView, OverlayView};
 use crate::containers::ports::NetworkRequest;

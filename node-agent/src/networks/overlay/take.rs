@@ -17,7 +17,7 @@ use super::encryption::EncryptionStep;
 use super::form::{Form, FormChanges, overlay_spec};
 use super::{Overlay, Standing};
 use crate::error::ErrorChain;
-use crate::networks::sandboxes::Plan;
+use crate::networks::plans::Plan;
 use crate::networks::{NetworkStore, State, run_blocking};
 use crate::store::Batch;
 use crate::worker::overlays::Extent;
