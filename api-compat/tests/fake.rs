@@ -379,6 +379,16 @@ impl Images for Fake {
         }])
     }
 
+    async fn attestations(&self, query: AttestationQuery) -> Result<Vec<AttestationStatement>, NodeError> {
+        self.note(format!("attestations {query:?}"))?;
+        let statement = serde_json::value::RawValue::from_string("{\"b\":1,\"a\": 2}".to_owned()).unwrap();
+        Ok(vec![AttestationStatement {
+            descriptor: objects::descriptor(),
+            predicate_type: "https://slsa.dev/provenance/v0.2".to_owned(),
+            statement: (query.body == StatementBody::Included).then_some(statement),
+        }])
+    }
+
     async fn tag(&self, name: &str, reference: &ImageRef) -> Result<(), NodeError> {
         self.note(format!("tag {name} {reference}"))
     }

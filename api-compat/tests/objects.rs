@@ -161,6 +161,7 @@ pub(crate) fn image() -> ImageSummary {
         containers: None,
         labels: BTreeMap::new(),
         target: descriptor(),
+        repositories: vec!["docker.io/library/busybox".to_owned()],
         manifests: vec![ManifestSummary {
             descriptor: descriptor(),
             available: true,

@@ -46,7 +46,11 @@ pub(crate) fn inspect(image: &mut ImageInspect, version: ApiVersion) {
         image.comment.get_or_insert_default();
         image.docker_version.get_or_insert_default();
         image.author.get_or_insert_default();
-    } else {
+    }
+    if version.is_below(53) {
+        image.identity = None;
+    }
+    if version.is_from(52) {
         image.docker_version = None;
         // Told of classic stores only.
         image.graph_driver = None;

@@ -10,9 +10,9 @@ use crate::json;
 use crate::model::container_config::{ContainerConfig, HealthConfig};
 use crate::model::container_inspect::DriverData;
 use crate::model::image::{
-    AttestationData, ImageConfig, ImageDeleteResponseItem, ImageHistoryResponseItem, ImageInspect,
-    ImageManifestSummary, ImageMetadata, ImageSummary, ManifestImageData, ManifestSize, RootFs,
-    ShownImageConfig, UnpackedSize,
+    AttestationData, AttestationStatement, Identity, ImageConfig, ImageDeleteResponseItem,
+    ImageHistoryResponseItem, ImageInspect, ImageManifestSummary, ImageMetadata, ImageSummary,
+    ManifestImageData, ManifestSize, PullIdentity, RootFs, ShownImageConfig, UnpackedSize,
 };
 use crate::model::time::Time;
 use crate::model::{Empty, OciDescriptor, OciPlatform, Set, Texts};
@@ -103,6 +103,7 @@ fn manifest(part: &node::ManifestSummary) -> ImageManifestSummary {
                 platform: platform(on),
                 containers: containers.iter().map(ToString::to_string).collect(),
                 size: UnpackedSize { unpacked: signed(*unpacked_size) },
+                identity: None,
             };
             ("image", Some(data), None, *unpacked_size)
         }
@@ -161,6 +162,33 @@ pub(crate) fn inspect(view: &node::ImageView, storage_driver: &str, with_manifes
         metadata: ImageMetadata { last_tag_time: Time(view.last_tagged) },
         descriptor: shown.descriptor,
         manifests: shown.manifests.filter(|_| with_manifests),
+        identity: identity(&view.summary),
+    }
+}
+
+/// Where an image comes from, if that is known.
+pub(crate) fn identity(image: &node::ImageSummary) -> Option<Identity> {
+    let of = |repository: &String| PullIdentity { repository: repository.clone() };
+    let pull: Vec<PullIdentity> = image.repositories.iter().map(of).collect();
+    if pull.is_empty() { None } else { Some(Identity { pull }) }
+}
+
+/// Says of every part that is here and can be run where the image comes from.
+pub(crate) fn identify(shown: &mut ImageSummary, image: &node::ImageSummary) {
+    let identity = identity(image);
+    for part in shown.manifests.iter_mut().flatten().filter(|part| part.available) {
+        if let Some(data) = &mut part.image_data {
+            data.identity.clone_from(&identity);
+        }
+    }
+}
+
+/// A statement about an image.
+pub(crate) fn attestation(statement: node::AttestationStatement) -> AttestationStatement {
+    AttestationStatement {
+        descriptor: descriptor(&statement.descriptor),
+        predicate_type: statement.predicate_type,
+        statement: statement.statement,
     }
 }
 

@@ -3,6 +3,7 @@
 //! Start reading at [`ImageSummary`] and [`ImageInspect`].
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::container_config::ContainerConfig;
 use super::container_inspect::DriverData;
@@ -89,6 +90,43 @@ pub struct ManifestImageData {
     pub containers: Vec<String>,
     /// Its size.
     pub size: UnpackedSize,
+    /// Where it comes from, if that is known and asked for. Since 1.54.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+}
+
+/// What is known of where an image comes from. Its name says nothing of that: anybody may give it one.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "PascalCase")]
+pub struct Identity {
+    /// The repositories that it was pulled from or pushed to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pull: Vec<PullIdentity>,
+}
+
+/// A repository that has an image.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "PascalCase")]
+pub struct PullIdentity {
+    /// Its complete name; that of the registry also if a mirror was asked.
+    pub repository: String,
+}
+
+/// An in-toto statement about an image.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "PascalCase")]
+pub struct AttestationStatement {
+    /// The blob that it is in.
+    pub descriptor: OciDescriptor,
+    /// What kind of statement it is, a URI.
+    pub predicate_type: String,
+    /// What it says, byte for byte, if asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<serde_json::Map<String, serde_json::Value>>"))]
+    pub statement: Option<Box<RawValue>>,
 }
 
 /// The size of unpacked layers in bytes.
@@ -171,6 +209,9 @@ pub struct ImageInspect {
     /// The parts of its index. Since 1.48.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manifests: Option<Vec<ImageManifestSummary>>,
+    /// Where it comes from, if that is known. Since 1.53.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
 }
 
 /// How an image is run: what its config says, or, for versions below 1.50, that with every field a container has.

@@ -165,6 +165,33 @@ impl FakeRegistry {
         self.put_manifest(repository, tag, media_type, &index)
     }
 
+    /// Puts in-toto statements (type and text) about an image as BuildKit does; returns the descriptor to be used in the index
+    /// beside the image's.
+    pub fn put_statements(&self, repository: &str, image: &Value, statements: &[(&str, &str)]) -> Value {
+        let blob = |media_type: &str, content: &str| {
+            self.put_blob(repository, content.into());
+            json!({"mediaType": media_type, "digest": sha256(content.as_bytes()), "size": content.len()})
+        };
+        let layers: Vec<Value> = statements
+            .iter()
+            .map(|(predicate_type, text)| {
+                let mut layer = blob("application/vnd.in-toto+json", text);
+                layer["annotations"] = json!({"in-toto.io/predicate-type": predicate_type});
+                layer
+            })
+            .collect();
+        let config = blob("application/vnd.oci.image.config.v1+json", "{}");
+        let manifest =
+            json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": layers});
+        let mut descriptor = self.put_manifest(repository, "attestation", OCI_MANIFEST, &manifest);
+        descriptor["platform"] = json!({"os": "unknown", "architecture": "unknown"});
+        descriptor["annotations"] = json!({
+            "vnd.docker.reference.type": "attestation-manifest",
+            "vnd.docker.reference.digest": image["digest"],
+        });
+        descriptor
+    }
+
     fn put_manifest(&self, repository: &str, tag: &str, media_type: &str, manifest: &Value) -> Value {
         let content = manifest.to_string().into_bytes();
         let digest = sha256(&content);

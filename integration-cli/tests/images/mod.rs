@@ -1,5 +1,6 @@
 //! Images: archives, tags, removal, registries.
 
+mod attestations;
 mod commit;
 mod export_import;
 mod history;
@@ -23,6 +24,7 @@ use serde_json::{Value, json};
 
 pub(crate) fn cases() -> Vec<Case> {
     [
+        attestations::cases(),
         commit::cases(),
         export_import::cases(),
         history::cases(),

@@ -29,6 +29,9 @@ pub trait Images: Send + Sync {
     /// How it was made, newest first.
     async fn history(&self, name: &str, platform: Option<&Platform>) -> Result<Vec<HistoryEntry>, NodeError>;
 
+    /// What is stated about an image for one platform; empty if nothing is.
+    async fn attestations(&self, query: AttestationQuery) -> Result<Vec<AttestationStatement>, NodeError>;
+
     /// Gives an image a (further) name, taking it from another image if necessary.
     async fn tag(&self, name: &str, reference: &ImageRef) -> Result<(), NodeError>;
 
@@ -128,6 +131,8 @@ pub struct ImageSummary {
     pub labels: BTreeMap<String, String>,
     /// What names resolve to.
     pub target: Descriptor,
+    /// Complete names of the repositories that it was pulled from or pushed to.
+    pub repositories: Vec<String>,
     /// The parts of the index; empty unless asked for.
     pub manifests: Vec<ManifestSummary>,
 }
@@ -164,6 +169,39 @@ pub enum ManifestKind {
     },
     /// Something else.
     Unknown,
+}
+
+/// Which statements about an image to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttestationQuery {
+    /// The image.
+    pub name: String,
+    /// About the part for this platform; `None` is this machine.
+    pub platform: Option<Platform>,
+    /// Only of these types; empty is all.
+    pub predicate_types: Vec<String>,
+    /// Whether the statements themselves are read.
+    pub body: StatementBody,
+}
+
+/// Whether a statement comes with what it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatementBody {
+    /// It does not.
+    Omitted,
+    /// It does.
+    Included,
+}
+
+/// An in-toto statement about an image.
+#[derive(Debug, Clone)]
+pub struct AttestationStatement {
+    /// The blob that it is in.
+    pub descriptor: Descriptor,
+    /// What kind of statement it is, a URI.
+    pub predicate_type: String,
+    /// What it says, byte for byte; `None` if not asked for.
+    pub statement: Option<Box<serde_json::value::RawValue>>,
 }
 
 /// What a piece of content is (OCI image spec, descriptor.md).

@@ -20,6 +20,7 @@ struct Listed {
     id: ImageId,
     tags: Vec<ImageRef>,
     digests: Vec<ImageRef>,
+    repositories: BTreeSet<String>,
     tree: Arc<ImageTree>,
 }
 
@@ -34,8 +35,9 @@ impl Shared {
             let passing = ids.filter_map(|id| {
                 let names = passing_names(&filter, &catalog, &id, &self.platform)?;
                 let (tags, digests) = references(&catalog, &id, &names);
-                let tree = Arc::clone(&catalog.target(&id)?.tree);
-                Some(Listed { id, tags, digests, tree })
+                let target = catalog.target(&id)?;
+                let (repositories, tree) = (target.record.sources.clone(), Arc::clone(&target.tree));
+                Some(Listed { id, tags, digests, repositories, tree })
             });
             passing.collect::<Vec<_>>()
         };
@@ -56,7 +58,9 @@ impl Shared {
         let image = {
             let catalog = self.catalog();
             let (tags, digests) = catalog.references(id);
-            Listed { id: *id, tags, digests, tree: self.tree(&catalog, id)? }
+            let tree = self.tree(&catalog, id)?;
+            let repositories = catalog.target(id).map(|target| target.record.sources.clone());
+            Listed { id: *id, tags, digests, repositories: repositories.unwrap_or_default(), tree }
         };
         let query = ImageQuery { with_manifests: true, with_containers: true, ..ImageQuery::default() };
         Ok(self.summarise(&image, &query))
@@ -78,6 +82,7 @@ impl Shared {
             containers: query.with_containers.then_some(containers),
             labels: best.map(|facts| facts.labels.clone()).unwrap_or_default(),
             target: image.tree.target.clone(),
+            repositories: image.repositories.iter().cloned().collect(),
             manifests: if query.with_manifests { manifests } else { Vec::new() },
         }
     }

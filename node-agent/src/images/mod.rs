@@ -17,6 +17,7 @@
 //! After a crash: the tables say which images exist; their content is read at boot; what was half removed is written
 //! down as garbage and swept up; what was half fetched stays for the next pull.
 
+mod attestations;
 mod catalog;
 pub mod commit;
 mod config;

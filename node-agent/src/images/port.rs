@@ -12,9 +12,9 @@ use shoal_types::{ImageRef, Platform};
 use super::tree::describe;
 use super::{ImageStore, import, load, pull, push, save, stream};
 use crate::api::images::{
-    Distribution, HistoryEntry, ImagePruneFilter, ImageQuery, ImageSummary, ImageTransfers, ImageView,
-    Images, ImportRequest, LoadRequest, ProgressStream, PullRequest, PushRequest, Removal, RemoveImage,
-    SearchRequest, SearchResult,
+    AttestationQuery, AttestationStatement, Distribution, HistoryEntry, ImagePruneFilter, ImageQuery,
+    ImageSummary, ImageTransfers, ImageView, Images, ImportRequest, LoadRequest, ProgressStream, PullRequest,
+    PushRequest, Removal, RemoveImage, SearchRequest, SearchResult,
 };
 use crate::api::{ByteSource, ByteStream};
 use crate::error::NodeError;
@@ -39,6 +39,12 @@ impl Images for ImageStore {
             .block("read an image's history", move |shared| shared.history(&name, platform.as_ref()))
             .await;
         self.shared.figures.noted(Action::ImageHistory, start, history)
+    }
+
+    async fn attestations(&self, query: AttestationQuery) -> Result<Vec<AttestationStatement>, NodeError> {
+        self.shared
+            .block("read what is stated about an image", move |shared| shared.attestations(&query))
+            .await
     }
 
     async fn tag(&self, name: &str, reference: &ImageRef) -> Result<(), NodeError> {

@@ -68,6 +68,7 @@ async fn pull_one(
         .await?;
     let _layers = shared.holds.hold(plan.items());
     fetch_layers(shared, &plan, out).await?;
+    let _attestations = shared.fetch_attestations(repository, &resolved).await;
 
     let id = ImageId(resolved.target().digest());
     let media_type = resolved.target().descriptor.media_type.clone();

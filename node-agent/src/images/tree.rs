@@ -147,12 +147,9 @@ pub(super) enum Fit {
 
 impl Part {
     fn new(descriptor: Descriptor, manifest: Option<ImageManifest>, facts: Option<ConfigFacts>) -> Self {
-        let is_attestation =
-            descriptor.annotations.get(REFERENCE_TYPE).is_some_and(|kind| kind == ATTESTATION);
-        let about = descriptor.annotations.get(REFERENCE_DIGEST).and_then(|digest| digest.parse().ok());
-        let attestation_of = if is_attestation { about } else { None };
+        let attestation_of = subject(&descriptor.annotations);
         // The config of an attestation is one only by its form.
-        let facts = if is_attestation { None } else { facts };
+        let facts = if is_attestation(&descriptor.annotations) { None } else { facts };
         Self { descriptor, manifest, facts, attestation_of }
     }
 
@@ -196,6 +193,16 @@ impl ConfigFacts {
         }
         Ok(Self::new(&config))
     }
+}
+
+fn is_attestation(annotations: &BTreeMap<String, String>) -> bool {
+    annotations.get(REFERENCE_TYPE).is_some_and(|kind| kind == ATTESTATION)
+}
+
+/// The manifest that an entry of an index is a statement about; `None` if it is something else.
+pub(super) fn subject(annotations: &BTreeMap<String, String>) -> Option<Digest> {
+    let digest = annotations.get(REFERENCE_DIGEST).filter(|_| is_attestation(annotations))?;
+    digest.parse().ok()
 }
 
 /// Reads a manifest or index.

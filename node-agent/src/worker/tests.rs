@@ -55,6 +55,9 @@ impl Images for NoRegistry {
     async fn history(&self, _name: &str, _: Option<&Platform>) -> Result<Vec<HistoryEntry>, NodeError> {
         none()
     }
+    async fn attestations(&self, _query: AttestationQuery) -> Result<Vec<AttestationStatement>, NodeError> {
+        none()
+    }
     async fn tag(&self, _name: &str, _reference: &ImageRef) -> Result<(), NodeError> {
         none()
     }

@@ -4,7 +4,9 @@
 
 use http::StatusCode;
 use jiff::Timestamp;
-use node_agent::api::images::{ImageFilter, ImagePruneFilter, ImageQuery, PruneNamed, RemoveImage};
+use node_agent::api::images::{
+    AttestationQuery, ImageFilter, ImagePruneFilter, ImageQuery, PruneNamed, RemoveImage, StatementBody,
+};
 use shoal_types::{ImageRef, Platform};
 
 use crate::compat;
@@ -12,7 +14,7 @@ use crate::convert::image as convert;
 use crate::error::ApiError;
 use crate::extract::Call;
 use crate::filters::Filters;
-use crate::model::image::{ImagePruneResponse, ImageSummary};
+use crate::model::image::{AttestationStatement, ImagePruneResponse, ImageSummary};
 use crate::reply::{self, Outcome};
 
 /// The name of a digest algorithm, which as a repository could be taken for a digest.
@@ -25,7 +27,8 @@ pub(super) async fn list(call: Call) -> Outcome {
         filters.add("reference", pattern);
     }
     let with_manifests = call.version.is_from(47) && query.flag("manifests");
-    if call.version.is_from(54) && query.flag("identity") && !with_manifests {
+    let with_identity = call.version.is_from(54) && query.flag("identity");
+    if with_identity && !with_manifests {
         return Err(ApiError::invalid("conflicting options: identity requires manifests=1"));
     }
     let wanted = ImageQuery {
@@ -45,6 +48,9 @@ pub(super) async fn list(call: Call) -> Outcome {
     let images = call.shared.state.node.images.list(wanted).await?;
     let shown = images.iter().map(|image| {
         let mut shown = convert::summary(image);
+        if with_identity {
+            convert::identify(&mut shown, image);
+        }
         compat::images::summary(&mut shown, call.version);
         shown
     });
@@ -82,8 +88,21 @@ pub(super) async fn history(call: Call) -> Outcome {
     reply::json(&convert::history(&entries))
 }
 
-pub(super) async fn attestations(_call: Call) -> Outcome {
-    Err(ApiError::not_implemented("attestations of images are kept, but cannot be listed yet"))
+pub(super) async fn attestations(call: Call) -> Outcome {
+    let platform = match call.query.texts("platform").as_slice() {
+        [] | [""] => None,
+        [platform] => Some(convert::json_platform(platform)?),
+        _ => return Err(ApiError::invalid("only one platform value is currently supported")),
+    };
+    let types = call.query.texts("type").into_iter().map(str::trim);
+    let query = AttestationQuery {
+        name: call.name().to_owned(),
+        platform,
+        predicate_types: types.filter(|kind| !kind.is_empty()).map(str::to_owned).collect(),
+        body: if call.query.flag("statement") { StatementBody::Included } else { StatementBody::Omitted },
+    };
+    let statements = call.shared.state.node.images.attestations(query).await?;
+    reply::json(&statements.into_iter().map(convert::attestation).collect::<Vec<AttestationStatement>>())
 }
 
 pub(super) async fn tag(call: Call) -> Outcome {

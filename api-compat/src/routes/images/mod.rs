@@ -7,8 +7,8 @@ mod list;
 mod transfer;
 
 use crate::model::image::{
-    DistributionInspect, ImageDeleteResponseItem, ImageHistoryResponseItem, ImageInspect, ImagePruneResponse,
-    ImageSearchResponseItem, ImageSummary,
+    AttestationStatement, DistributionInspect, ImageDeleteResponseItem, ImageHistoryResponseItem,
+    ImageInspect, ImagePruneResponse, ImageSearchResponseItem, ImageSummary,
 };
 use crate::model::progress::ProgressMessage;
 use crate::route::ParamKind::{Integer, Texts};
@@ -62,8 +62,8 @@ pub(crate) fn routes() -> Vec<Route> {
             .query("platform", Texts, "For which platform, as a JSON object.")
             .query("type", Texts, "Only statements of these types.")
             .flag("statement", "Also the statements themselves.")
-            .fails(&[501])
-            .refused(),
+            .gives::<Vec<AttestationStatement>>(200)
+            .fails(&[400, 404]),
         post("/images/{name}/tag", list::tag)
             .about("ImageTag", "Gives an image a further name.")
             .text("repo", "The repository.")
