@@ -94,6 +94,12 @@ const PARTS: &[Part] = &[
         help: "the core cases on a stock Debian kernel in QEMU",
         run: crate::vm::smoke,
     },
+    Part {
+        name: "vm-pair",
+        in_all: false,
+        help: "two of them at one cable form a cluster: overlays, WireGuard of the kernel, published ports",
+        run: crate::vm::pair_smoke,
+    },
 ];
 
 /// Runs the named parts; `all` for those of CI.

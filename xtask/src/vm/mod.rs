@@ -2,7 +2,9 @@
 //!
 //! Start reading at [`smoke`]. QEMU emulates the machine (no hardware virtualisation is assumed), with this machine's root shared
 //! read-only under an overlay in memory: nothing that the guest writes reaches it. A boot takes 15 to 60 seconds and programs run
-//! ten to twenty times slower than natively.
+//! ten to twenty times slower than natively. [`pair`] has two of them at one cable.
+
+mod pair;
 
 use std::path::{Path, PathBuf};
 
@@ -75,8 +77,11 @@ pub(crate) fn smoke() -> Result<()> {
         suite.display(),
         cases
     );
-    run(&["sh", "-c", &script])
+    let alone = Guest { name: "vm", network: vec!["-nic".to_owned(), "none".to_owned()], memory: MEMORY };
+    alone.run(&["sh", "-c", &script])
 }
+
+pub(crate) use pair::smoke as pair_smoke;
 
 /// The newest test binary of integration-cli.
 fn suite_binary() -> Result<PathBuf> {
@@ -91,55 +96,65 @@ fn suite_binary() -> Result<PathBuf> {
     executable.collect::<Vec<_>>().pop().context("cargo does not say where the suite is")
 }
 
-/// Boots a guest, runs a command in it as root, and fails when the command does.
-fn run(command: &[&str]) -> Result<()> {
-    let work = target_directory()?.join("vm");
-    std::fs::create_dir_all(&work)?;
-    let kernel = fetch_kernel(&work)?;
-    write_initrd(&work, &kernel)?;
-    write_guest_script(&work, &kernel, command)?;
-    let at = |path: &Path| path.display().to_string();
-    let image = at(&kernel.image);
-    let initrd = at(&work.join("initrd"));
-    let output = work.join("console.log");
-    let arguments = [
-        LIMIT,
-        "qemu-system-x86_64",
-        "-accel",
-        "tcg,thread=multi",
-        "-cpu",
-        "max",
-        "-smp",
-        "2",
-        "-m",
-        MEMORY,
-        "-nographic",
-        "-no-reboot",
-        "-nic",
-        "none",
-        "-kernel",
-        &image,
-        "-initrd",
-        &initrd,
-        "-virtfs",
-        "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap",
-        "-append",
-        "console=ttyS0 panic=1 quiet loglevel=1 systemd.unified_cgroup_hierarchy=1",
-    ];
-    let quoted: Vec<String> = arguments.iter().map(|argument| format!("'{argument}'")).collect();
-    let shell = format!(
-        "timeout {} </dev/null 2>&1 | stdbuf -oL tr -d '\\r' | tee '{}'",
-        quoted.join(" "),
-        at(&output)
-    );
-    call("sh", &["-c", &shell])?;
-    let console = std::fs::read_to_string(&output)?;
-    match console.lines().rev().find_map(|line| line.strip_prefix("vm: exit ")) {
-        Some("0") => Ok(()),
-        Some(code) => {
-            bail!("the command failed in the guest with {code}; the console is in {}", output.display())
+/// A machine to boot.
+struct Guest {
+    /// Its directory below the target directory.
+    name: &'static str,
+    /// What QEMU is told of its network.
+    network: Vec<String>,
+    /// MiB.
+    memory: &'static str,
+}
+
+impl Guest {
+    /// Boots, runs a command as root, and fails when the command does.
+    fn run(&self, command: &[&str]) -> Result<()> {
+        let work = target_directory()?.join("vm").join(self.name);
+        std::fs::create_dir_all(&work)?;
+        let kernel = fetch_kernel(&target_directory()?.join("vm"))?;
+        write_initrd(&work, &kernel)?;
+        write_guest_script(&work, &kernel, command)?;
+        let at = |path: &Path| path.display().to_string();
+        let (image, initrd) = (at(&kernel.image), at(&work.join("initrd")));
+        let output = work.join("console.log");
+        let mut arguments = vec![
+            LIMIT,
+            "qemu-system-x86_64",
+            "-accel",
+            "tcg,thread=multi",
+            "-cpu",
+            "max",
+            "-smp",
+            "2",
+            "-m",
+            self.memory,
+            "-nographic",
+            "-no-reboot",
+            "-kernel",
+            &image,
+            "-initrd",
+            &initrd,
+            "-virtfs",
+            "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap",
+            "-append",
+            "console=ttyS0 panic=1 quiet loglevel=1 net.ifnames=0 systemd.unified_cgroup_hierarchy=1",
+        ];
+        arguments.extend(self.network.iter().map(String::as_str));
+        let quoted: Vec<String> = arguments.iter().map(|argument| format!("'{argument}'")).collect();
+        let shell = format!(
+            "timeout {} </dev/null 2>&1 | stdbuf -oL tr -d '\\r' | tee '{}'",
+            quoted.join(" "),
+            at(&output)
+        );
+        call("sh", &["-c", &shell])?;
+        let console = std::fs::read_to_string(&output)?;
+        match console.lines().rev().find_map(|line| line.strip_prefix("vm: exit ")) {
+            Some("0") => Ok(()),
+            Some(code) => {
+                bail!("the command failed in the guest with {code}; the console is in {}", output.display())
+            }
+            None => bail!("the guest did not finish; the console is in {}", output.display()),
         }
-        None => bail!("the guest did not finish; the console is in {}", output.display()),
     }
 }
 
