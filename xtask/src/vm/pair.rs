@@ -46,6 +46,7 @@ pub(crate) fn smoke() -> Result<()> {
         let first = scope.spawn(|| boot(1, "vm1"));
         // Who plugs in first must find the other end.
         while !cable.exists() && !first.is_finished() {
+            // Nobody tells when QEMU has made it.
             std::thread::sleep(Duration::from_millis(100));
         }
         let second = scope.spawn(|| boot(2, "vm2"));
