@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use super::{BEATS, Dispatcher, REGISTRATION_WINDOW, REGISTRATIONS, Session};
 use crate::error::ClusterError;
 use crate::overlay::attachments::{attach, awaits_allocation, detach, look_up};
+use crate::overlay::entries::keys_of_its_own;
 use crate::store::{Change, Draft};
 
 /// How often a container is given another address before it is told that there is none.
@@ -85,7 +86,10 @@ impl Dispatcher {
         self.limit_registrations(node)?;
         let address = if request.address.is_empty() { address.to_string() } else { request.address };
         let status = NodeStatus { state: NodeState::Ready, message: String::new(), address, since: None };
-        let description = Some(request.description);
+        let mut description = request.description;
+        let said = std::mem::take(&mut description.data_path_keys);
+        description.data_path_keys = keys_of_its_own(&self.store.snapshot(), node, said);
+        let description = Some(description);
         let at = self.clock.now();
         self.batch.commit(vec![Change::ReportNode { node, status, description, at }]).await?;
         let (mut session, stream) = Session::open(node, self.period());

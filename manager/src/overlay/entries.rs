@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use shoal_types::cluster::network::ClusterNetwork;
-use shoal_types::cluster::node::{DataPathKey, Node};
+use shoal_types::cluster::node::{DataPathKey, Node, NodeState};
 use shoal_types::cluster::overlay::{
     AFFINITY_LABEL, Affinity, Attachment, ClientSource, EntryKey, INGRESS_CLIENT_LABEL, OVERLAY_DRIVER,
     OverlayEntry, OverlayKeys, OverlayNetwork, OverlayPeer, OverlayService, PeerState, is_encrypted,
@@ -213,6 +213,24 @@ fn peer_of_node(network: &NetworkId, node: &Node) -> Option<OverlayPeer> {
 
 fn tunnel_keys(node: &Node) -> &[DataPathKey] {
     node.description.as_ref().map_or(&[], |description| &description.data_path_keys)
+}
+
+/// Those of the keys that a node says are its own which no other node that is there has said before.
+///
+/// A key that two nodes claim is used for neither, so that one of them could silence the other.
+pub(crate) fn keys_of_its_own(view: &Snapshot, id: NodeId, said: Vec<DataPathKey>) -> Vec<DataPathKey> {
+    let is_others = |said: &DataPathKey| {
+        view.nodes().any(|other| {
+            other.id != id
+                && other.status.state == NodeState::Ready
+                && tunnel_keys(other).iter().any(|key| key.public == said.public)
+        })
+    };
+    let (others, own): (Vec<DataPathKey>, Vec<DataPathKey>) = said.into_iter().partition(is_others);
+    if !others.is_empty() {
+        tracing::warn!(node.id = %id, "node claims keys of another node's end of tunnels: they are not told to anybody");
+    }
+    own
 }
 
 /// The keys of a node that has anybody in a network whose frames cannot be read.

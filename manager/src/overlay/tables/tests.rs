@@ -2,7 +2,7 @@
 //!
 //! Start reading at [`follow`]: after every step the table that was kept up to date is the one that a new leader would make.
 
-use shoal_types::cluster::node::{DataPathKey, Node};
+use shoal_types::cluster::node::{DataPathKey, Node, NodeState};
 use shoal_types::cluster::overlay::{OverlayPeer, PeerState};
 use shoal_types::cluster::service::NetworkWish;
 use shoal_types::cluster::task::{Task, TaskAttachment};
@@ -11,6 +11,7 @@ use shoal_types::{NodeId, ServiceId, TaskId};
 
 use super::*;
 use crate::fixtures::{at, cluster, network, node, service, status, task};
+use crate::overlay::entries::keys_of_its_own;
 use crate::store::{Change, Object};
 
 fn net() -> NetworkId {
@@ -188,4 +189,22 @@ fn keys_of_nodes_are_told_only_in_encrypted_networks_where_they_have_peers() {
     assert_eq!(told(&world, 2), None);
     world.follow(&[report(1, TaskState::Shutdown)]);
     assert_eq!(told(&world, 1), None);
+}
+
+#[test]
+fn no_node_takes_the_key_of_another_that_is_there() {
+    let key = |byte| DataPathKey { public: [byte; 32], number: 1 };
+    let mut world = World::new();
+    let (one, two) = (NodeId::from_u128(1), NodeId::from_u128(2));
+    let mut node = Node::clone(world.store.node(one).unwrap());
+    node.description.as_mut().unwrap().data_path_keys = vec![key(1)];
+    node.status.state = NodeState::Ready;
+    world.follow(&[Change::Update(node.clone().into())]);
+    let told = |world: &World, id| keys_of_its_own(&world.store, id, vec![key(1), key(2)]);
+    assert_eq!(told(&world, two), [key(2)], "one is another's");
+    assert_eq!(told(&world, one), [key(1), key(2)], "its own, and a new one");
+    let mut node = Node::clone(world.store.node(one).unwrap());
+    node.status.state = NodeState::Down;
+    world.follow(&[Change::Update(node.into())]);
+    assert_eq!(told(&world, two), [key(1), key(2)], "the machine has joined again as another node");
 }
