@@ -172,7 +172,7 @@ async fn secrets_keep_their_content_and_configs_show_it() {
     let (api, cluster, _) = swarm();
     let body = json!({"Name": "n", "Data": "eA=="});
     let answer = ask_json(&api, "POST", "/secrets/create", &body).await;
-    assert_eq!((answer.status, answer.text()), (201, format!("{{\"Id\":\"{ID}4\"}}\n")));
+    assert_eq!((answer.status, answer.text()), (201, format!("{{\"ID\":\"{ID}4\"}}\n")));
     assert_eq!(ask_json(&api, "POST", "/configs/create", &body).await.status, 201);
     let secret = ask(&api, "GET", "/secrets/key").await.json();
     assert_eq!(secret["Spec"], json!({"Name": "key", "Labels": {}}));

@@ -83,3 +83,12 @@ pub struct ConfigSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub templating: Option<Driver>,
 }
+
+/// A secret or config that was made. Docker's description has `Id` here; its daemon says `ID`, and clients look for that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct FileCreateResponse {
+    /// Its id.
+    #[serde(rename = "ID")]
+    pub id: String,
+}

@@ -9,8 +9,7 @@ use crate::convert;
 use crate::error::ApiError;
 use crate::extract::Call;
 use crate::filters::Filters;
-use crate::model::IdResponse;
-use crate::model::secret::{Config, ConfigSpec, Secret, SecretSpec};
+use crate::model::secret::{Config, ConfigSpec, FileCreateResponse, Secret, SecretSpec};
 use crate::reply::{self, Outcome};
 use crate::route::{Route, delete, get, post};
 
@@ -30,7 +29,7 @@ pub(super) fn secret_routes() -> Vec<Route> {
             .about("SecretCreate", "Makes a secret.")
             .since(25)
             .takes::<SecretSpec>()
-            .gives::<IdResponse>(201)
+            .gives::<FileCreateResponse>(201)
             .fails(&[400, 409, 503]),
         get("/secrets/{id}", inspect_secret)
             .about("SecretInspect", "Shows a secret without its content.")
@@ -65,7 +64,7 @@ pub(super) fn config_routes() -> Vec<Route> {
             .about("ConfigCreate", "Makes a config.")
             .since(30)
             .takes::<ConfigSpec>()
-            .gives::<IdResponse>(201)
+            .gives::<FileCreateResponse>(201)
             .fails(&[400, 409, 503]),
         get("/configs/{id}", inspect_config)
             .about("ConfigInspect", "Shows a config.")
@@ -105,7 +104,7 @@ async fn create_secret(mut call: Call) -> Outcome {
         return Err(templates_are_too_new());
     }
     let id = managers(&call)?.secrets.create(convert::secret::secret(body)?).await?;
-    reply::json_with(StatusCode::CREATED, &IdResponse { id: id.to_string() })
+    reply::json_with(StatusCode::CREATED, &FileCreateResponse { id: id.to_string() })
 }
 
 async fn inspect_secret(call: Call) -> Outcome {
@@ -140,7 +139,7 @@ async fn create_config(mut call: Call) -> Outcome {
         return Err(templates_are_too_new());
     }
     let id = managers(&call)?.configs.create(convert::secret::config(body)?).await?;
-    reply::json_with(StatusCode::CREATED, &IdResponse { id: id.to_string() })
+    reply::json_with(StatusCode::CREATED, &FileCreateResponse { id: id.to_string() })
 }
 
 async fn inspect_config(call: Call) -> Outcome {
