@@ -256,7 +256,7 @@ pub(crate) fn sample(id: ContainerId, name: &str) -> StatsSample {
             InterfaceCounters { rx_bytes: 1042, ..InterfaceCounters::default() },
         )],
     };
-    StatsSample { id, name: name.to_owned(), current: Some(reading), previous: None }
+    StatsSample { id, name: name.to_owned(), current: Some(Arc::new(reading)), previous: None }
 }
 
 pub(crate) fn events() -> Vec<Event> {

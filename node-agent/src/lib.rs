@@ -35,6 +35,8 @@ pub mod error;
 pub mod events;
 pub mod figures;
 pub mod files;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 pub mod images;
 pub mod layers;
 pub mod logs;

@@ -17,6 +17,8 @@ mod endpoint;
 mod error;
 mod failure;
 mod file;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod hosts;
 mod listing;
 mod login;

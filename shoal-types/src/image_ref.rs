@@ -52,7 +52,7 @@ pub struct ImageRef {
 impl ImageRef {
     /// Reads a reference as a user writes it: `busybox`, `quay.io/a/b:1`, `localhost:5000/x@sha256:…`.
     pub fn parse(text: &str) -> Result<Self, ParseImageRefError> {
-        if text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+        if looks_like_id(text) {
             return Err(ParseImageRefError::LooksLikeId(text.to_owned()));
         }
         let (domain, remainder) = split_domain(text);
@@ -131,15 +131,18 @@ impl ImageRef {
         format!("{}/{}", self.domain, self.path)
     }
 
-    /// The repository's name as users write it, such as `busybox`.
+    /// The repository's name as users write it, such as `busybox`. It reads back as the same repository: where the short form
+    /// would be taken for another registry's or for an id, the name stays whole (`docker.io/quay.io/x`).
     pub fn familiar_name(&self) -> String {
         if self.domain != DEFAULT_DOMAIN {
             return self.full_name();
         }
-        match self.path.strip_prefix(OFFICIAL_PREFIX) {
-            Some(name) if !name.contains('/') => name.to_owned(),
-            _ => self.path.clone(),
-        }
+        let short = match self.path.strip_prefix(OFFICIAL_PREFIX) {
+            Some(name) if !name.contains('/') => name,
+            _ => &self.path,
+        };
+        let names_registry = short.split_once('/').is_some_and(|(first, _)| is_registry(first));
+        if names_registry || looks_like_id(short) { self.full_name() } else { short.to_owned() }
     }
 
     /// The whole reference as users write it: familiar name, then `:tag` and `@digest` where present.
@@ -180,12 +183,18 @@ impl<'de> Deserialize<'de> for ImageRef {
     }
 }
 
-/// Separates the registry from the rest and fills in the defaults. The first part of a name is a registry only
-/// if it could not be a user's name: it has a dot or a colon, is `localhost`, or has a capital letter.
+/// The first part of a name is a registry only if it could not be a user's name: it has a dot or a colon, is `localhost`, or
+/// has a capital letter.
+fn is_registry(first: &str) -> bool {
+    first.contains(['.', ':']) || first == "localhost" || first.bytes().any(|b| b.is_ascii_uppercase())
+}
+
+fn looks_like_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+/// Separates the registry from the rest and fills in the defaults.
 fn split_domain(text: &str) -> (String, String) {
-    let is_registry = |first: &str| {
-        first.contains(['.', ':']) || first == "localhost" || first.bytes().any(|b| b.is_ascii_uppercase())
-    };
     let (domain, remainder) = match text.split_once('/') {
         Some((first, rest)) if is_registry(first) => (first, rest),
         _ => (DEFAULT_DOMAIN, text),

@@ -9,6 +9,8 @@ pub mod cluster;
 pub mod container;
 pub mod digest;
 pub mod error_kind;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 pub mod ids;
 pub mod image_ref;
 pub mod network;

@@ -11,6 +11,7 @@ mod bench;
 mod check;
 mod clients;
 mod dist;
+mod fuzz;
 mod run;
 mod setup;
 mod start;
@@ -59,6 +60,11 @@ const COMMANDS: &[Command] = &[
         name: "bench",
         help: "Shoal beside a peer, in turns, as ratios; bench --help; bench scale, bench cluster",
         run: bench::command,
+    },
+    Command {
+        name: "fuzz",
+        help: "input from nowhere for parsers, for longer than in the tests: fuzz [TARGET] [--seconds N]",
+        run: fuzz::command,
     },
     Command {
         name: "swagger",

@@ -14,8 +14,8 @@ use crate::version::ApiVersion;
 
 /// A sample in the shape of a version. A container that does not run has zeros everywhere.
 pub(crate) fn stats(sample: &StatsSample, version: ApiVersion) -> ContainerStats {
-    let current = sample.current.as_ref();
-    let previous = sample.previous.as_ref();
+    let current = sample.current.as_deref();
+    let previous = sample.previous.as_deref();
     ContainerStats {
         id: sample.id.to_string(),
         name: format!("/{}", sample.name),

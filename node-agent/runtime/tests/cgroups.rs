@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use node_runtime::cgroup::Cgroup;
+use node_runtime::cgroup::{Cgroup, Counters};
 use serde_json::json;
 
 use crate::support::{Bench, wait_until};
@@ -72,12 +72,14 @@ fn counters_move_and_processes_are_listed() {
     bench.start_sleeper("c");
     let cgroup = Cgroup::at(std::path::Path::new(&bench.cgroup_of("c"))).unwrap();
     assert_eq!(cgroup.pids().unwrap(), [bench.pid("c")]);
-    let before = cgroup.readings().unwrap();
+    let mut counters = Counters::of(&cgroup);
+    let before = counters.read();
     bench.ours_ok(&["exec", "c", "sh", "-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"]);
-    let after = cgroup.readings().unwrap();
+    let after = counters.read();
     assert!(after.cpu.usage > before.cpu.usage, "{before:?} {after:?}");
     assert!(after.memory.usage > 0 && !after.memory.stat.is_empty());
     assert_eq!(after.pids.current, 1);
+    assert_eq!(cgroup.readings().memory.stat.len(), after.memory.stat.len());
     let stats: serde_json::Value = serde_json::from_str(&bench.ours_ok(&["events", "--stats", "c"])).unwrap();
     assert_eq!(stats["data"]["pids"]["current"], 1);
 }

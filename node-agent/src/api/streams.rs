@@ -3,6 +3,8 @@
 //! Start reading at [`ContainerStreams`]. Framing for Docker's clients of logs is the front end's; that of attached
 //! streams is done by the shim, where it costs nothing.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
@@ -141,7 +143,7 @@ pub struct LogEntry {
     /// When the shim read it.
     pub time: Timestamp,
     /// What the log options add to every entry, sorted by key.
-    pub attributes: std::sync::Arc<[(String, String)]>,
+    pub attributes: Arc<[(String, String)]>,
 }
 
 /// The stream an entry came from.
@@ -172,9 +174,9 @@ pub struct StatsSample {
     /// Its name, without slash.
     pub name: String,
     /// The reading; `None` when the container does not run.
-    pub current: Option<StatsReading>,
+    pub current: Option<Arc<StatsReading>>,
     /// The reading before.
-    pub previous: Option<StatsReading>,
+    pub previous: Option<Arc<StatsReading>>,
 }
 
 /// One reading of the kernel's counters.

@@ -93,7 +93,7 @@ pub(crate) fn parse(link: &str) -> Result<(&str, &str), NodeError> {
         return Err(invalid());
     }
     // Compose of old sends names as inspect shows them: `/name:/parent/alias`.
-    let alias = alias.rsplit('/').next().unwrap_or(alias);
+    let alias = alias.rsplit('/').next().filter(|alias| !alias.is_empty()).ok_or_else(invalid)?;
     Ok((name.trim_start_matches('/'), alias))
 }
 

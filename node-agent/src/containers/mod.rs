@@ -117,6 +117,15 @@ impl Engine {
     }
 }
 
+/// What is tried with input from nowhere.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz_access {
+    pub(crate) use super::attach::detach::DetachKeys;
+    pub(crate) use super::links::parse as parse_link;
+    pub(crate) use super::signal::parse as parse_signal;
+    pub(crate) use crate::runtime::user::{Accounts, resolve as resolve_user};
+}
+
 /// What the boot of the daemon needs of the engine's inside.
 pub(crate) mod boot_access {
     pub(crate) use super::actor::{Actor, Core, Holding, LiveRun, ended};

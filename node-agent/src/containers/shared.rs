@@ -29,6 +29,7 @@ use super::ports::{HeldImage, Hold, HostMount, ImageHold, JoinedNetwork, Seams};
 use super::record::{ContainerRecord, MountRecord};
 use super::signal;
 use super::slot::Slot;
+use super::stats::Sampler;
 use crate::api::containers::ContainerView;
 use crate::api::events::EventKind;
 use crate::error::NodeError;
@@ -61,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) log_news: LogNews,
     /// Who sends logs elsewhere.
     pub(crate) forwarders: Forwarders,
+    /// Who reads what containers use, for all who watch.
+    pub(crate) sampler: Sampler,
     /// Held by the one prune that may run.
     pub(crate) pruning: tokio::sync::Mutex<()>,
     config: RwLock<Arc<EngineConfig>>,
@@ -84,6 +87,7 @@ impl Shared {
             filters: Filters::default(),
             log_news: LogNews::default(),
             forwarders: Forwarders::default(),
+            sampler: Sampler::default(),
             pruning: tokio::sync::Mutex::new(()),
             config: RwLock::new(Arc::new(config)),
             index: Mutex::default(),

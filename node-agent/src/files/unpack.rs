@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read};
+use std::io::BufRead;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -23,11 +23,9 @@ use crate::layers::LayerError;
 use crate::layers::apply::write_file;
 use crate::layers::archive::{ArchiveError, ArchiveReader, Entry, EntryKind, Time};
 use crate::layers::attributes::travels;
-use crate::layers::compression::decompress;
+use crate::layers::compression::decompress_buffered;
 use crate::userns::IdMapping;
 
-/// How much is read from the stream at once.
-const READ_LEN: usize = 64 << 10;
 /// The most memory that directories may take whose times are set at the end.
 const MAX_TIMES_BYTES: usize = 64 << 20;
 
@@ -50,7 +48,7 @@ pub(super) struct Target<'a> {
 }
 
 /// Unpacks an archive, compressed or not. What was unpacked before a failure stays.
-pub(super) fn unpack(target: Target<'_>, archive: impl Read + Send) -> Result<(), NodeError> {
+pub(super) fn unpack(target: Target<'_>, archive: impl BufRead + Send) -> Result<(), NodeError> {
     if target.ids.is_identity() {
         return unpack_here(target, archive);
     }
@@ -60,9 +58,10 @@ pub(super) fn unpack(target: Target<'_>, archive: impl Read + Send) -> Result<()
         .map_err(|source| NodeError::failed("unpack an archive", source))?
 }
 
-fn unpack_here(target: Target<'_>, archive: impl Read + Send) -> Result<(), NodeError> {
-    let (_, archive) = decompress(archive).map_err(|source| LayerError::from(ArchiveError::from(source)))?;
-    let mut reader = ArchiveReader::new(BufReader::with_capacity(READ_LEN, archive));
+fn unpack_here(target: Target<'_>, archive: impl BufRead + Send) -> Result<(), NodeError> {
+    let (_, archive) =
+        decompress_buffered(archive).map_err(|source| LayerError::from(ArchiveError::from(source)))?;
+    let mut reader = ArchiveReader::new(archive);
     let fixed = fixed(&target);
     let mut unpacking = Unpacking { target, fixed, parent: None, times: Vec::new(), times_bytes: 0 };
     while let Some(mut entry) = reader.next_entry().map_err(LayerError::from)? {

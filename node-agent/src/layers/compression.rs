@@ -58,6 +58,21 @@ pub fn decompress<'a>(source: impl Read + Send + 'a) -> io::Result<(Compression,
     Ok((compression, decoder(compression, source)?))
 }
 
+/// The same for a source that has a buffer of its own: what is not packed is read from there, without another copy.
+pub fn decompress_buffered<'a>(
+    mut source: impl BufRead + Send + 'a,
+) -> io::Result<(Compression, Box<dyn BufRead + Send + 'a>)> {
+    let mut start = Vec::with_capacity(MAGIC_LEN);
+    source.by_ref().take(MAGIC_LEN as u64).read_to_end(&mut start)?;
+    let compression = Compression::detect(&start);
+    let source = Cursor::new(start).chain(source);
+    if compression == Compression::None {
+        return Ok((compression, Box::new(source)));
+    }
+    let unpacked = decoder(compression, source)?;
+    Ok((compression, Box::new(BufReader::with_capacity(READ_LEN, unpacked))))
+}
+
 /// Reads what is in a stream that is packed this way.
 pub fn decoder<'a>(
     compression: Compression,
@@ -114,6 +129,11 @@ mod tests {
     fn every_form_is_recognised_and_read() {
         for compression in ALL {
             assert_eq!(unpacked(&packed(compression, HELLO)).unwrap(), (compression, HELLO.to_vec()));
+            let bytes = packed(compression, HELLO);
+            let (found, mut reader) = decompress_buffered(bytes.as_slice()).unwrap();
+            let mut text = Vec::new();
+            reader.read_to_end(&mut text).unwrap();
+            assert_eq!((found, text), (compression, HELLO.to_vec()));
         }
         assert_eq!(unpacked(b"").unwrap(), (Compression::None, Vec::new()));
     }

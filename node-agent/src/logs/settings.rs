@@ -232,7 +232,7 @@ pub(crate) fn expand_tag(template: &str, subject: Subject<'_>) -> String {
 }
 
 /// Reads a size such as `10m` or `1.5GB`, in powers of ten as Docker's log options have it.
-pub(super) fn parse_size(text: &str) -> Option<u64> {
+pub(crate) fn parse_size(text: &str) -> Option<u64> {
     let text = text.trim().to_ascii_lowercase();
     let digits_end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits_end);

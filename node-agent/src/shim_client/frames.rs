@@ -26,7 +26,7 @@ pub(super) fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>, ShimError> {
 }
 
 /// Takes one whole message from the front of the buffer, if it holds one.
-pub(super) fn decode<M: DeserializeOwned>(buffer: &mut BytesMut) -> Result<Option<M>, ShimError> {
+pub(crate) fn decode<M: DeserializeOwned>(buffer: &mut BytesMut) -> Result<Option<M>, ShimError> {
     let Some(prefix) = buffer.first_chunk::<LENGTH_LEN>() else { return Ok(None) };
     let json_len = usize::try_from(u32::from_be_bytes(*prefix)).unwrap_or(usize::MAX);
     if json_len > MAX_FRAME_LEN {

@@ -10,7 +10,7 @@ mod connection;
 mod error;
 #[cfg(any(test, feature = "testing"))]
 pub mod fake;
-mod frames;
+pub(crate) mod frames;
 mod process;
 #[cfg(test)]
 mod tests;

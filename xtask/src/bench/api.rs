@@ -187,6 +187,18 @@ impl Api {
         check_progress(&self.post(&target, body)?)
     }
 
+    /// Unpacks an archive in a directory of a container.
+    pub(super) fn put_archive(&mut self, id: &str, directory: &str, archive: &Path) -> Result<()> {
+        let target = format!("/containers/{id}/archive?path={directory}");
+        let body = Body::File { content_type: "application/x-tar", path: archive };
+        self.client.call("PUT", &target, body).map(|_| ())
+    }
+
+    /// Takes a path of a container as an archive and returns how long it is.
+    pub(super) fn count_archive(&mut self, id: &str, path: &str) -> Result<u64> {
+        self.client.count(&format!("/containers/{id}/archive?path={path}"))
+    }
+
     /// Pulls `name:latest`.
     pub(super) fn pull(&mut self, name: &str) -> Result<()> {
         check_progress(&self.post(&format!("/images/create?fromImage={name}&tag=latest"), Body::Nothing)?)

@@ -147,7 +147,7 @@ pub(super) fn box_archive(directory: &Path) -> Result<PathBuf> {
     Ok(archive)
 }
 
-/// A file and a tree to copy; returns the directory that holds `file` and `tree`.
+/// A file and a tree to copy; returns the directory that holds `file`, `tree`, and archives of both.
 pub(super) fn copy_source(directory: &Path) -> Result<PathBuf> {
     let source = directory.join("copy");
     fs::create_dir_all(&source)?;
@@ -155,6 +155,11 @@ pub(super) fn copy_source(directory: &Path) -> Result<PathBuf> {
     let part = noise.mixed(FILE_SIZE / 8);
     fs::write(source.join("file"), part.repeat(8))?;
     write_tree(&source.join("tree"), TREE_FILES, 13)?;
+    let from = source.display().to_string();
+    for name in ["file", "tree"] {
+        let archive = source.join(format!("{name}.tar")).display().to_string();
+        program::run("tar", &["-C", &from, "-cf", &archive, name])?;
+    }
     Ok(source)
 }
 

@@ -156,6 +156,16 @@ impl Client {
         Ok(reply)
     }
 
+    /// Reads the answer to a GET and returns how long it is.
+    pub(super) fn count(&self, target: &str) -> Result<u64> {
+        let mut connection = self.stream("GET", target, Body::Nothing)?;
+        let mut counter = Counter(0);
+        // The head has said so: archives are made while they are sent.
+        let head = Head { is_chunked: true, ..Head::default() };
+        read_body(&mut connection, &head, &mut counter).with_context(|| format!("GET {target}"))?;
+        Ok(counter.0)
+    }
+
     fn exchange(&mut self, method: &str, target: &str, body: Body<'_>) -> std::io::Result<Reply> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
@@ -214,7 +224,7 @@ fn send(stream: &mut Stream, method: &str, target: &str, more: &str, body: Body<
     match body {
         Body::Nothing | Body::Json(_) => Ok(()),
         Body::Bytes { bytes, .. } => stream.write_all(bytes),
-        Body::File { path, .. } => std::io::copy(&mut File::open(path)?, stream).map(|_| ()),
+        Body::File { path, .. } => super::nobody::copy(&mut File::open(path)?, stream),
     }
 }
 
@@ -237,7 +247,22 @@ fn read_head(connection: &mut BufReader<Stream>) -> std::io::Result<Head> {
     Ok(head)
 }
 
-fn read_body(connection: &mut BufReader<Stream>, head: &Head, body: &mut Vec<u8>) -> std::io::Result<()> {
+/// Counts what is written to it.
+#[derive(Debug)]
+struct Counter(u64);
+
+impl Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn read_body(connection: &mut BufReader<Stream>, head: &Head, body: &mut impl Write) -> std::io::Result<()> {
     if matches!(head.status, 100..200 | 204 | 304) {
         return Ok(());
     }
@@ -247,18 +272,39 @@ fn read_body(connection: &mut BufReader<Stream>, head: &Head, body: &mut Vec<u8>
     let missing = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
     match head.length {
         Some(length) => {
-            let got = connection.take(length).read_to_end(body)?;
-            if got as u64 == length { Ok(()) } else { Err(missing()) }
+            if take(connection, length, body)? == length {
+                Ok(())
+            } else {
+                Err(missing())
+            }
         }
-        None => connection.read_to_end(body).map(|_| ()),
+        None => take(connection, u64::MAX, body).map(drop),
     }
 }
 
-fn read_chunks(connection: &mut BufReader<Stream>, body: &mut Vec<u8>) -> std::io::Result<()> {
+/// Takes up to `length` bytes, straight from the connection's buffer.
+fn take(connection: &mut BufReader<Stream>, length: u64, body: &mut impl Write) -> std::io::Result<u64> {
+    let mut taken = 0;
+    while taken < length {
+        let available = connection.fill_buf()?;
+        let step = available.len().min(usize::try_from(length - taken).unwrap_or(usize::MAX));
+        if step == 0 {
+            break;
+        }
+        body.write_all(available.get(..step).unwrap_or_default())?;
+        connection.consume(step);
+        taken += step as u64;
+    }
+    Ok(taken)
+}
+
+fn read_chunks(connection: &mut BufReader<Stream>, body: &mut impl Write) -> std::io::Result<()> {
     loop {
         let line = read_line(connection)?;
         let size = u64::from_str_radix(line.trim(), 16).map_err(|_| invalid(&line))?;
-        connection.take(size).read_to_end(body)?;
+        if take(connection, size, body)? != size {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
         read_line(connection)?;
         if size == 0 {
             return Ok(());

@@ -20,6 +20,7 @@ mod load;
 mod machine;
 mod metrics;
 mod netlink;
+mod nobody;
 mod options;
 mod podman;
 mod program;

@@ -2,9 +2,10 @@
 //!
 //! Start reading at [`Bench::turns`].
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::api::{Api, status_of};
 use super::engine::Engine;
@@ -108,6 +109,11 @@ impl<'a> Bench<'a> {
 
     pub(super) fn floors(&self) -> &Samples {
         &self.floors
+    }
+
+    /// The stock docker client as the engines get it, talking to the first of them unless told otherwise.
+    pub(super) fn client(&self, arguments: &[&str]) -> Result<Command> {
+        Ok(self.engines.first().context("no engine is measured")?.docker(arguments))
     }
 
     /// Records what the machine takes for something that engines do as well.

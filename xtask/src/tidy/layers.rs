@@ -37,6 +37,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("swagger", &["api-compat"]),
     ("xtask", &["swagger"]),
     ("integration-cli", &[]),
+    ("fuzz-harness", &[]),
     ("compose-tests", &["integration-cli"]),
 ];
 

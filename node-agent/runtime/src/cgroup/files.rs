@@ -1,8 +1,13 @@
 //! Reading and writing the small files of a cgroup, with errors that name the file.
+//!
+//! Start reading at [`read`] and [`write`] for what happens once; [`OpenFiles`] is for counters that are read every second.
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
 
 use crate::error::{Context, Result};
 
@@ -14,7 +19,6 @@ pub(crate) fn write(directory: &Path, file: &str, value: &str) -> Result<()> {
 
 /// Writes a value and leaves the judgement of a failure to the caller.
 pub(crate) fn try_write(directory: &Path, file: &str, value: &str) -> io::Result<()> {
-    use rustix::fs::{Mode, OFlags};
     let path = directory.join(file);
     // Not truncated and not created: a missing file must be an error, and truncation means nothing here.
     let fd = rustix::fs::open(&path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
@@ -40,16 +44,112 @@ pub(crate) fn number(directory: &Path, file: &str) -> Option<u64> {
 
 /// Reads a table of `key value` lines.
 pub(crate) fn table(directory: &Path, file: &str) -> Vec<(String, u64)> {
-    let text = read_if_present(directory, file).unwrap_or_default();
-    text.lines()
-        .filter_map(|line| {
-            let (key, value) = line.split_once(' ')?;
-            Some((key.to_owned(), value.trim().parse().ok()?))
-        })
-        .collect()
+    parse_table(&read_if_present(directory, file).unwrap_or_default())
+}
+
+/// Reads the lines `key value` of a text.
+pub(crate) fn parse_table(text: &str) -> Vec<(String, u64)> {
+    lines(text).map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 /// Finds a key in such a table.
 pub(crate) fn entry(table: &[(String, u64)], key: &str) -> u64 {
     table.iter().find(|(name, _)| name == key).map_or(0, |(_, value)| *value)
+}
+
+/// Finds a key in the text of such a table.
+pub(crate) fn entry_of_text(text: &str, key: &str) -> u64 {
+    lines(text).find(|(name, _)| *name == key).map_or(0, |(_, value)| value)
+}
+
+fn lines(text: &str) -> impl Iterator<Item = (&str, u64)> {
+    text.lines().filter_map(|line| {
+        let (key, value) = line.split_once(' ')?;
+        Some((key, value.trim().parse().ok()?))
+    })
+}
+
+/// How much is asked of a file at once; the kernel gives the whole of a counter's file when there is room for it.
+const READ_LEN: usize = 8 << 10;
+
+/// Files of one directory, each opened at its first reading and kept open: resolving a path costs more than reading.
+#[derive(Debug)]
+pub(crate) struct OpenFiles {
+    directory: PathBuf,
+    /// `None` for a file that this host does not have.
+    files: Vec<(&'static str, Option<OwnedFd>)>,
+}
+
+impl OpenFiles {
+    /// Opens nothing yet.
+    pub(crate) fn of(directory: PathBuf) -> Self {
+        Self { directory, files: Vec::new() }
+    }
+
+    /// Reads a file as it is now. `None` if the host does not have it or the directory has been removed.
+    pub(crate) fn text(&mut self, file: &'static str) -> Option<String> {
+        let at = self.files.iter().position(|(name, _)| *name == file).unwrap_or_else(|| {
+            self.files.push((file, open(&self.directory.join(file))));
+            self.files.len() - 1
+        });
+        let (_, opened) = self.files.get(at)?;
+        String::from_utf8(read_from_start(opened.as_ref()?).ok()?).ok()
+    }
+
+    /// Reads a single number; `max` and numbers out of range are `None`.
+    pub(crate) fn number(&mut self, file: &'static str) -> Option<u64> {
+        self.text(file)?.trim().parse().ok()
+    }
+}
+
+fn open(path: &Path) -> Option<OwnedFd> {
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
+}
+
+fn read_from_start(file: &OwnedFd) -> rustix::io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    loop {
+        text.reserve(READ_LEN);
+        let (at, room) = (text.len(), text.capacity() - text.len());
+        let n = rustix::io::pread(file, rustix::buffer::spare_capacity(&mut text), at as u64)?;
+        // Less than there was room for: a counter's file is made in one piece.
+        if n < room {
+            return Ok(text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_open_file_is_read_anew_each_time_and_a_missing_one_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("counter");
+        fs::write(&path, "1\n").unwrap();
+        let mut files = OpenFiles::of(directory.path().to_owned());
+        assert_eq!(files.number("counter"), Some(1));
+        fs::write(&path, "22\n").unwrap();
+        assert_eq!(files.number("counter"), Some(22));
+        fs::write(&path, "max\n").unwrap();
+        assert_eq!(files.number("counter"), None);
+        assert_eq!(files.text("missing"), None);
+    }
+
+    #[test]
+    fn a_file_longer_than_the_buffer_is_read_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let long = "x".repeat(3 * READ_LEN + 17);
+        fs::write(directory.path().join("long"), &long).unwrap();
+        assert_eq!(OpenFiles::of(directory.path().to_owned()).text("long"), Some(long));
+    }
+
+    #[test]
+    fn keys_are_found_whole() {
+        let text = "nr_periods 3\nnr_throttled 2\nbroken\nthrottled_time 9\n";
+        assert_eq!(entry_of_text(text, "nr_throttled"), 2);
+        assert_eq!(entry_of_text(text, "nr"), 0);
+        assert_eq!(parse_table(text).len(), 3);
+    }
 }

@@ -7,6 +7,7 @@
 //! Not here: systemd's slices and scopes. Names are cgroupfs paths.
 
 mod bpf;
+mod counters;
 mod devices;
 mod files;
 mod freezer;
@@ -25,6 +26,7 @@ use oci_spec::runtime::LinuxResources;
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
+pub use counters::Counters;
 pub use oom::OomEvents;
 pub use readings::Readings;
 
@@ -293,26 +295,10 @@ impl Cgroup {
         if was_frozen { Ok(()) } else { self.thaw() }
     }
 
-    /// Reads all counters.
-    pub fn readings(&self) -> Result<Readings> {
-        let directory = |controller: &str| {
-            self.legacy.iter().find(|directory| directory.has(controller)).map(Directory::path)
-        };
-        if let (true, Some(unified)) = (self.is_unified(), &self.unified) {
-            let path = unified.path();
-            return Ok(Readings {
-                cpu: v2::read_cpu(&path),
-                memory: v2::read_memory(&path),
-                pids: v1::read_pids(&path),
-                blkio: v2::read_io(&path),
-            });
-        }
-        Ok(Readings {
-            cpu: v1::read_cpu(directory("cpuacct").as_deref(), directory("cpu").as_deref()),
-            memory: directory("memory").map(|path| v1::read_memory(&path)).unwrap_or_default(),
-            pids: directory("pids").map(|path| v1::read_pids(&path)).unwrap_or_default(),
-            blkio: directory("blkio").map(|path| v1::read_blkio(&path)).unwrap_or_default(),
-        })
+    /// Reads all counters once; [`Counters`] is for reading them again and again.
+    #[must_use]
+    pub fn readings(&self) -> Readings {
+        Counters::of(self).read()
     }
 
     /// Reads only the counter of processes killed for lack of memory (any process in the cgroup).

@@ -46,10 +46,6 @@ pub struct MemoryReadings {
     pub limit: Option<u64>,
     /// How often the limit was hit.
     pub failures: u64,
-    /// Swap charged now, where swap is accounted.
-    pub swap: Option<u64>,
-    /// Processes killed because of the limit (any process in the cgroup).
-    pub oom_kills: u64,
     /// The lines of `memory.stat` in the kernel's order.
     pub stat: Vec<(String, u64)>,
 }

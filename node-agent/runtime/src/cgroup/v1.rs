@@ -11,7 +11,7 @@ use oci_spec::runtime::{
 };
 
 use super::devices::{Verdict, effective_rules};
-use super::files::{self, number, table, try_write, write};
+use super::files::{self, OpenFiles, number, parse_table, try_write, write};
 use super::readings::{BlkioEntry, BlkioReadings, CpuReadings, MemoryReadings, PidsReadings};
 use crate::error::{Context, Result, RuntimeError, Warning};
 
@@ -283,21 +283,20 @@ fn apply_devices(directory: &Path, resources: &LinuxResources) -> Result<()> {
     Ok(())
 }
 
-/// Reads the processor counters of the `cpuacct` and `cpu` directories.
-pub(crate) fn read_cpu(cpuacct: Option<&Path>, cpu: Option<&Path>) -> CpuReadings {
+/// Reads the counters of the `cpuacct` and `cpu` directories.
+pub(crate) fn read_cpu(cpuacct: Option<&mut OpenFiles>, cpu: Option<&mut OpenFiles>) -> CpuReadings {
     let mut readings = CpuReadings::default();
-    if let Some(directory) = cpuacct {
-        readings.usage = number(directory, "cpuacct.usage").unwrap_or(0);
-        readings.user = number(directory, "cpuacct.usage_user").unwrap_or(0);
-        readings.system = number(directory, "cpuacct.usage_sys").unwrap_or(0);
-        let per_cpu = files::read_if_present(directory, "cpuacct.usage_percpu").unwrap_or_default();
+    if let Some(files) = cpuacct {
+        readings.usage = files.number("cpuacct.usage").unwrap_or(0);
+        readings.user = files.number("cpuacct.usage_user").unwrap_or(0);
+        readings.system = files.number("cpuacct.usage_sys").unwrap_or(0);
+        let per_cpu = files.text("cpuacct.usage_percpu").unwrap_or_default();
         readings.per_cpu = per_cpu.split_whitespace().filter_map(|number| number.parse().ok()).collect();
     }
-    if let Some(directory) = cpu {
-        let stat = table(directory, "cpu.stat");
-        readings.periods = files::entry(&stat, "nr_periods");
-        readings.throttled_periods = files::entry(&stat, "nr_throttled");
-        readings.throttled = files::entry(&stat, "throttled_time");
+    if let Some(stat) = cpu.and_then(|files| files.text("cpu.stat")) {
+        readings.periods = files::entry_of_text(&stat, "nr_periods");
+        readings.throttled_periods = files::entry_of_text(&stat, "nr_throttled");
+        readings.throttled = files::entry_of_text(&stat, "throttled_time");
     }
     readings
 }
@@ -306,31 +305,25 @@ pub(crate) fn read_cpu(cpuacct: Option<&Path>, cpu: Option<&Path>) -> CpuReading
 const NO_LIMIT: u64 = i64::MAX as u64 - 0xffff;
 
 /// Reads the counters of the `memory` directory.
-pub(crate) fn read_memory(directory: &Path) -> MemoryReadings {
-    let usage = number(directory, "memory.usage_in_bytes").unwrap_or(0);
+pub(crate) fn read_memory(files: &mut OpenFiles) -> MemoryReadings {
     MemoryReadings {
-        usage,
-        max_usage: number(directory, "memory.max_usage_in_bytes"),
-        limit: number(directory, "memory.limit_in_bytes").filter(|limit| *limit < NO_LIMIT),
-        failures: number(directory, "memory.failcnt").unwrap_or(0),
-        swap: number(directory, "memory.memsw.usage_in_bytes").map(|both| both.saturating_sub(usage)),
-        oom_kills: files::entry(&table(directory, "memory.oom_control"), "oom_kill"),
-        stat: table(directory, "memory.stat"),
+        usage: files.number("memory.usage_in_bytes").unwrap_or(0),
+        max_usage: files.number("memory.max_usage_in_bytes"),
+        limit: files.number("memory.limit_in_bytes").filter(|limit| *limit < NO_LIMIT),
+        failures: files.number("memory.failcnt").unwrap_or(0),
+        stat: files.text("memory.stat").map(|text| parse_table(&text)).unwrap_or_default(),
     }
 }
 
 /// Reads the counters of the `pids` directory; the file names are the same on v2.
-pub(crate) fn read_pids(directory: &Path) -> PidsReadings {
-    PidsReadings {
-        current: number(directory, "pids.current").unwrap_or(0),
-        limit: number(directory, "pids.max"),
-    }
+pub(crate) fn read_pids(files: &mut OpenFiles) -> PidsReadings {
+    PidsReadings { current: files.number("pids.current").unwrap_or(0), limit: files.number("pids.max") }
 }
 
 /// Reads the counters of the `blkio` directory.
-pub(crate) fn read_blkio(directory: &Path) -> BlkioReadings {
-    let read = |names: [&str; 2]| {
-        let text = names.iter().find_map(|name| files::read_if_present(directory, name)).unwrap_or_default();
+pub(crate) fn read_blkio(files: &mut OpenFiles) -> BlkioReadings {
+    let mut read = |names: [&'static str; 2]| {
+        let text = names.into_iter().find_map(|name| files.text(name)).unwrap_or_default();
         parse_blkio(&text)
     };
     BlkioReadings {

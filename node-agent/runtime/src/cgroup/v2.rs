@@ -7,7 +7,7 @@ use std::path::Path;
 
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources};
 
-use super::files::{self, number, table, try_write};
+use super::files::{self, OpenFiles, parse_table, try_write};
 use super::readings::{BlkioEntry, BlkioReadings, CpuReadings, MemoryReadings};
 use crate::error::{Context, Result, RuntimeError, Warning};
 
@@ -229,37 +229,35 @@ pub(crate) fn enable_controllers(root: &Path, below: &Path, offered: &[String]) 
 }
 
 /// Reads the processor counters.
-pub(crate) fn read_cpu(directory: &Path) -> CpuReadings {
-    let stat = table(directory, "cpu.stat");
-    let nanoseconds = |key| files::entry(&stat, key).saturating_mul(1000);
+pub(crate) fn read_cpu(files: &mut OpenFiles) -> CpuReadings {
+    let stat = files.text("cpu.stat").unwrap_or_default();
+    let nanoseconds = |key| files::entry_of_text(&stat, key).saturating_mul(1000);
     CpuReadings {
         usage: nanoseconds("usage_usec"),
         user: nanoseconds("user_usec"),
         system: nanoseconds("system_usec"),
         per_cpu: Vec::new(),
-        periods: files::entry(&stat, "nr_periods"),
-        throttled_periods: files::entry(&stat, "nr_throttled"),
+        periods: files::entry_of_text(&stat, "nr_periods"),
+        throttled_periods: files::entry_of_text(&stat, "nr_throttled"),
         throttled: nanoseconds("throttled_usec"),
     }
 }
 
 /// Reads the memory counters.
-pub(crate) fn read_memory(directory: &Path) -> MemoryReadings {
-    let events = table(directory, "memory.events");
+pub(crate) fn read_memory(files: &mut OpenFiles) -> MemoryReadings {
+    let events = files.text("memory.events").unwrap_or_default();
     MemoryReadings {
-        usage: number(directory, "memory.current").unwrap_or(0),
-        max_usage: number(directory, "memory.peak"),
-        limit: number(directory, "memory.max"),
-        failures: files::entry(&events, "max"),
-        swap: number(directory, "memory.swap.current"),
-        oom_kills: files::entry(&events, "oom_kill"),
-        stat: table(directory, "memory.stat"),
+        usage: files.number("memory.current").unwrap_or(0),
+        max_usage: files.number("memory.peak"),
+        limit: files.number("memory.max"),
+        failures: files::entry_of_text(&events, "max"),
+        stat: files.text("memory.stat").map(|text| parse_table(&text)).unwrap_or_default(),
     }
 }
 
 /// Reads the block device counters.
-pub(crate) fn read_io(directory: &Path) -> BlkioReadings {
-    parse_io_stat(&files::read_if_present(directory, "io.stat").unwrap_or_default())
+pub(crate) fn read_io(files: &mut OpenFiles) -> BlkioReadings {
+    parse_io_stat(&files.text("io.stat").unwrap_or_default())
 }
 
 fn parse_io_stat(text: &str) -> BlkioReadings {

@@ -202,7 +202,7 @@ pub(super) fn events(mut invocation: Invocation) -> Result<u8> {
     if !is_once {
         return Err(RuntimeError::Unsupported("events without --stats: a stream of events".to_owned()));
     }
-    let readings = invocation.store.entry(&id)?.record.cgroup.readings()?;
+    let readings = invocation.store.entry(&id)?.record.cgroup.readings();
     terminal::print_line(&stats_of(&id, &readings).to_string());
     Ok(0)
 }

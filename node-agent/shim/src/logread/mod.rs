@@ -5,6 +5,8 @@
 //! daemon's blocking threads. What Docker prints for an entry is not decided here.
 
 mod files;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod json;
 mod local;
 #[cfg(test)]

@@ -1,0 +1,123 @@
+//! `fuzz`: the long form of what the tests try with a few thousand inputs each.
+//!
+//! Start reading at [`command`]. With a nightly compiler and cargo-fuzz, libFuzzer runs the targets that it has a program for;
+//! without them, and for the others, the harness of the tests goes on for as long (docs/decisions/2026-11-22-fuzzing.md).
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::dist::target_directory;
+use crate::{call, call_with, read, root};
+
+/// A target: its name, the package whose tests run it, and whether libFuzzer can.
+struct Target {
+    name: &'static str,
+    package: &'static str,
+    engine: Engine,
+}
+
+/// Who runs a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Engine {
+    /// libFuzzer, where it can be had.
+    LibFuzzer,
+    /// The tests' harness: there is no program of libFuzzer around it.
+    Harness,
+}
+
+const fn target(name: &'static str, package: &'static str, engine: Engine) -> Target {
+    Target { name, package, engine }
+}
+
+const TARGETS: &[Target] = &[
+    target("archives", "node-agent", Engine::Harness),
+    target("options", "node-agent", Engine::Harness),
+    target("shim_frames", "node-agent", Engine::Harness),
+    target("log_entries", "node-shim", Engine::Harness),
+    target("manifests", "registry-client", Engine::Harness),
+    target("challenges", "registry-client", Engine::Harness),
+    target("references", "shoal-types", Engine::LibFuzzer),
+    target("words", "shoal-types", Engine::LibFuzzer),
+];
+
+const USAGE: &str = "cargo xtask fuzz [TARGET ...] [--seconds N] [--harness]\n
+Runs every target, or those named, for 120 seconds each; --harness does without libFuzzer.";
+
+/// Reads the arguments and runs the targets one after the other.
+pub(crate) fn command(arguments: &[String]) -> Result<()> {
+    let (mut names, mut seconds, mut has_libfuzzer) = (Vec::new(), 120_u64, has_cargo_fuzz());
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--seconds" => {
+                let number = arguments.next().context("--seconds wants a number")?;
+                seconds = number.parse().with_context(|| format!("--seconds {number}"))?;
+            }
+            "--harness" => has_libfuzzer = false,
+            "--help" | "-h" => {
+                println!("{USAGE}\n");
+                TARGETS.iter().for_each(|target| println!("  {:<14}{}", target.name, target.package));
+                return Ok(());
+            }
+            name if TARGETS.iter().any(|target| target.name == name) => names.push(name),
+            unknown => bail!("there is no target {unknown}; `cargo xtask fuzz --help` lists them"),
+        }
+    }
+    if !has_libfuzzer {
+        eprintln!(
+            "without libFuzzer (it needs a nightly toolchain and cargo-fuzz): the tests' harness goes on instead"
+        );
+    }
+    for target in TARGETS.iter().filter(|target| names.is_empty() || names.contains(&target.name)) {
+        eprintln!("== {}", target.name);
+        if has_libfuzzer && target.engine == Engine::LibFuzzer {
+            with_libfuzzer(target, seconds)?;
+        } else {
+            harness(target, &[("SHOAL_FUZZ_SECONDS", &seconds.to_string())])?;
+        }
+    }
+    Ok(())
+}
+
+fn has_cargo_fuzz() -> bool {
+    read("cargo", &["+nightly", "fuzz", "--version"]).is_ok()
+}
+
+fn harness(target: &Target, environment: &[(&str, &str)]) -> Result<()> {
+    let run = ["test", "--package", target.package, "--lib", "--locked", "--", "fuzz::", "--nocapture"];
+    call_with("cargo", &run, &[environment, &[("SHOAL_FUZZ_TARGET", target.name)]].concat())
+}
+
+/// Begins with the seeds of the tests and with what earlier runs have found.
+fn with_libfuzzer(target: &Target, seconds: u64) -> Result<()> {
+    let state = target_directory()?.join("fuzz");
+    let corpus = state.join("corpus");
+    harness(target, &[("SHOAL_FUZZ_CORPUS", &corpus.display().to_string())])?;
+    let text = |path: std::path::PathBuf| path.display().to_string();
+    let artifacts = state.join("artifacts").join(target.name);
+    std::fs::create_dir_all(&artifacts).with_context(|| format!("create {}", artifacts.display()))?;
+    let directory = text(root()?.join("integration-cli/fuzz/libfuzzer"));
+    let (built, corpus) = (text(state.join("target")), text(corpus.join(target.name)));
+    let (limit, prefix) =
+        (format!("-max_total_time={seconds}"), format!("-artifact_prefix={}/", artifacts.display()));
+    let run =
+        ["+nightly", "fuzz", "run", "--fuzz-dir", &directory, "--target-dir", &built, target.name, &corpus];
+    call("cargo", &[run.as_slice(), &["--", &limit, &prefix, "-max_len=16384", "-timeout=25"]].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_target_has_a_program_of_libfuzzer_and_no_other_has() {
+        let programs = root().unwrap().join("integration-cli/fuzz/libfuzzer/fuzz_targets");
+        let stem = |path: std::path::PathBuf| path.file_stem().unwrap().to_string_lossy().into_owned();
+        let found: BTreeSet<String> =
+            std::fs::read_dir(programs).unwrap().map(|entry| stem(entry.unwrap().path())).collect();
+        let of_libfuzzer = TARGETS.iter().filter(|target| target.engine == Engine::LibFuzzer);
+        let listed: BTreeSet<String> = of_libfuzzer.map(|target| target.name.to_owned()).collect();
+        assert_eq!(found, listed);
+    }
+}
