@@ -116,8 +116,26 @@ impl Bench {
                 command
             }
         };
-        command.arg("--root").arg(root).args(arguments).current_dir(self.bundle()).stdin(Stdio::null());
+        command.arg("--root").arg(root).args(arguments).current_dir(self.bundle()).stdin(self.null_device());
         command
+    }
+
+    /// A null device of this bench: crun gives what is its stdin to the container's user, and the machine's own would stay his.
+    fn null_device(&self) -> Stdio {
+        let node = self.directory.path().join("null");
+        if !node.exists() {
+            let device = rustix::fs::makedev(1, 3);
+            rustix::fs::mknodat(
+                rustix::fs::CWD,
+                &node,
+                rustix::fs::FileType::CharacterDevice,
+                0o666.into(),
+                device,
+            )
+            .expect("a device node");
+        }
+        // Not to be opened where temporary files lie on a file system without devices.
+        fs::File::open(&node).map_or_else(|_| Stdio::null(), Stdio::from)
     }
 
     /// Runs the configuration to its end.
