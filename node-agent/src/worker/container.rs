@@ -5,13 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use shoal_types::cluster::overlay::OVERLAY_DRIVER;
 use shoal_types::cluster::service::{
-    GenericResource, PublishMode, ServiceContainer, ServicePrivileges, TaskTemplate,
+    GenericResource, PublishMode, Service, ServiceContainer, ServicePrivileges, ServiceSpec, TaskTemplate,
 };
-use shoal_types::cluster::task::{Task, TaskAttachment};
+use shoal_types::cluster::task::{Task, TaskAttachment, TaskPlace};
 use shoal_types::container::mounts::{MountSource, MountSpec};
 use shoal_types::container::networking::{EndpointSpec, NetworkMode, NetworkingSpec, PortPublish, PortSpec};
 use shoal_types::container::resources::Resources;
@@ -19,7 +21,7 @@ use shoal_types::container::restart::RestartPolicy;
 use shoal_types::container::security::{SeccompChoice, SecuritySpec};
 use shoal_types::container::spec::{ContainerSpec, ProcessSpec};
 use shoal_types::network::Network;
-use shoal_types::{NetworkId, NodeId};
+use shoal_types::{NetworkId, NodeId, Platform, ServiceId, TaskId};
 
 use super::template::{TemplateError, expand};
 use super::values::{NodeFacts, TaskValues};
@@ -51,11 +53,29 @@ pub(super) enum SpecError {
     Seccomp,
 }
 
+/// Refuses a service whose templates could not be filled in for any task; the reason is for users. Asked before managers take it, so
+/// that it is not each of its tasks that fails.
+pub fn check_templates(spec: &ServiceSpec) -> Result<(), String> {
+    let service = Service::new(ServiceId::from_u128(0), spec.clone(), Timestamp::UNIX_EPOCH);
+    let template = Arc::new(spec.template.clone());
+    let place = TaskPlace::Slot(1);
+    let task = Task::new(TaskId::from_u128(0), &service, place, template, Timestamp::UNIX_EPOCH);
+    let node = NodeFacts {
+        id: NodeId::from_u128(0),
+        hostname: "node".to_owned(),
+        platform: Platform::new("linux", "amd64", ""),
+    };
+    match container_of(&task, &node, &BTreeMap::new(), Vec::new()) {
+        Err(SpecError::Template(error)) => Err(error.to_string()),
+        _ => Ok(()),
+    }
+}
+
 /// The spec of a task's container. `files` are mounts that the worker adds.
 pub(super) fn container_of(
     task: &Task,
     node: &NodeFacts,
-    networks: &BTreeMap<NetworkId, std::sync::Arc<Network>>,
+    networks: &BTreeMap<NetworkId, Arc<Network>>,
     files: Vec<MountSpec>,
 ) -> Result<ContainerSpec, SpecError> {
     let values = TaskValues { task, node };
@@ -235,7 +255,7 @@ fn security(wanted: &ServiceContainer) -> Result<SecuritySpec, SpecError> {
 
 fn networking(
     task: &Task,
-    networks: &BTreeMap<NetworkId, std::sync::Arc<Network>>,
+    networks: &BTreeMap<NetworkId, Arc<Network>>,
 ) -> Result<NetworkingSpec, SpecError> {
     let wanted = &task.template.container;
     let mut mode = None;

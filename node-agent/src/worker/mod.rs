@@ -48,6 +48,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 pub use connection::{Connection, ConnectionState};
+pub use container::check_templates;
 pub use controller::DescribeRequest;
 pub use dispatcher::{DispatchError, Dispatcher, Reports, Session};
 pub use overlays::{OverlayMember, OverlayNews, Overlays};

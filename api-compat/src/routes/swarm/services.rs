@@ -5,11 +5,15 @@
 use std::sync::Arc;
 
 use http::StatusCode;
+use manager::ClusterError;
 use manager::api::services::{CredentialsOf, ServiceFilter, ServiceUpdate, UpdateTarget};
 use node_agent::api::images::ImageTransfers;
+use node_agent::api::networks::Networks;
+use node_agent::worker::check_templates;
 use registry_client::Credentials;
-use shoal_types::ImageRef;
 use shoal_types::cluster::service::ServiceSpec as Wanted;
+use shoal_types::network::NetworkScope;
+use shoal_types::{ErrorKind, ImageRef};
 
 use super::{managers, object_filter, seen_version, strict_truth};
 use crate::convert::task_spec::Defaults;
@@ -23,6 +27,9 @@ use crate::{compat, convert};
 
 /// The version from which on clients find out by themselves which digest a tag stands for.
 const CLIENTS_PIN_IMAGES: u16 = 30;
+/// Why a network of one node is none for services, after its name.
+const NOT_FOR_SERVICES: &str = "cannot be used with services. Only networks scoped to the swarm can be used, such as those \
+                                created with the overlay driver.";
 
 /// The operations on services.
 pub(super) fn routes() -> Vec<Route> {
@@ -91,7 +98,12 @@ async fn create(mut call: Call) -> Outcome {
     managers(&call)?;
     let mut spec = read_spec(body, &call)?;
     let warnings = pin_image(&mut spec, Pinning::of(&call)).await;
-    let id = call.shared.state.cluster.services.create(spec, credentials(&call)).await?;
+    let networks = targets(&spec);
+    let created = call.shared.state.cluster.services.create(spec, credentials(&call)).await;
+    let id = match created {
+        Ok(id) => id,
+        Err(error) => return Err(refused(&call.shared.state.node.networks, &networks, error).await),
+    };
     let response = ServiceCreateResponse { id: id.to_string(), warnings };
     reply::json_with(StatusCode::CREATED, &response)
 }
@@ -123,8 +135,15 @@ async fn update(mut call: Call) -> Outcome {
         "previous" => (UpdateTarget::Previous, None),
         other => return Err(ApiError::invalid(format!("unrecognized rollback option {other}"))),
     };
+    let networks = match &target {
+        UpdateTarget::Spec(spec) => targets(spec),
+        UpdateTarget::Previous => Vec::new(),
+    };
     let update = ServiceUpdate { version, target, credentials: credentials(&call), credentials_of };
-    let told = call.shared.state.cluster.services.update(call.name(), update).await?;
+    let told = match call.shared.state.cluster.services.update(call.name(), update).await {
+        Ok(told) => told,
+        Err(error) => return Err(refused(&call.shared.state.node.networks, &networks, error).await),
+    };
     let warnings: Vec<String> = warnings.into_iter().flatten().chain(told).collect();
     let warnings = Some(warnings).filter(|warnings| !warnings.is_empty());
     reply::json(&ServiceUpdateResponse { warnings })
@@ -137,7 +156,30 @@ async fn remove(call: Call) -> Outcome {
 
 fn read_spec(mut body: ServiceSpec, call: &Call) -> Result<Wanted, ApiError> {
     compat::service::asked(&mut body, call.version);
-    convert::service::spec(body)
+    let spec = convert::service::spec(body)?;
+    check_templates(&spec)
+        .map_err(|reason| ApiError::invalid(format!("rpc error: code = InvalidArgument desc = {reason}")))?;
+    Ok(spec)
+}
+
+/// The networks that a service asks for.
+fn targets(spec: &Wanted) -> Vec<String> {
+    spec.template.networks.iter().map(|wish| wish.target.clone()).collect()
+}
+
+/// What a client is told of a service that was refused: whether a network that the cluster does not know is one of this node.
+async fn refused(here: &Arc<dyn Networks>, networks: &[String], error: ClusterError) -> ApiError {
+    let error = ApiError::from(error);
+    let is_missing = |network: &&String| error.message().ends_with(&format!("network {network} not found"));
+    let Some(missing) = networks.iter().find(is_missing) else { return error };
+    match here.inspect(missing).await {
+        Ok(view) if view.network.spec.scope == NetworkScope::Local => {
+            let name = view.network.spec.name;
+            let words = format!("The network {name} {NOT_FOR_SERVICES}");
+            ApiError::new(ErrorKind::Forbidden, words)
+        }
+        _ => error,
+    }
 }
 
 /// The header as it came: it is handed on to the nodes, which read it when they pull.

@@ -201,3 +201,18 @@ fn the_grace_is_rounded_up_to_seconds_because_less_would_kill_early() {
     assert_eq!(seconds(Some(Duration::from_millis(1500))), 2);
     assert_eq!(seconds(Some(Duration::ZERO)), 0);
 }
+
+#[test]
+fn a_template_that_no_task_could_fill_in_is_refused_before() {
+    let with = |env: &str| {
+        let mut spec = ServiceSpec { name: "web".to_owned(), ..ServiceSpec::default() };
+        spec.labels.insert("tier".to_owned(), "front".to_owned());
+        spec.template.container.env = vec![env.to_owned()];
+        check_templates(&spec)
+    };
+    let good = "A={{.Service.Labels.tier}} {{.Task.Name}} {{.Node.Hostname}} {{.Task.Slot}}";
+    assert_eq!(with(good), Ok(()));
+    for bad in ["A={{.Nope}}", "A={{.Service.Labels.none}}", "A={{"] {
+        assert!(with(bad).unwrap_err().starts_with("template: "), "{bad}");
+    }
+}
