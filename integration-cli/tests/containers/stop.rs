@@ -103,10 +103,12 @@ fn a_client_that_leaves_does_not_cancel_the_stop(t: &Test) {
     t.newer_than_reference(1, 42, "the reference ties the stop to the client's connection");
     let container = t.start(DEAF);
     t.await_log(&container, "ready");
+    let mut recording = t.record_events(&t.container_filter(&container.id));
     let mut stream = t.http().connect().unwrap();
     let request = format!("POST /v1.41/containers/{container}/stop?t=1 HTTP/1.1\r\nHost: x\r\n\r\n");
     std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
-    let mut recording = t.record_events(&t.container_filter(&container.id));
+    // A request that nobody has read yet may go with its connection.
+    recording.wait_for("container kill");
     drop(stream);
     recording.wait_for("container die");
     t.await_status(&container, "exited");
