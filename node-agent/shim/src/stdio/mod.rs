@@ -38,6 +38,9 @@ const CLIENT_BACKLOG: usize = 1024 * 1024;
 /// The same once the process has ended: what is left in its pipes must come out even if a client stands still.
 const FINAL_CLIENT_BACKLOG: usize = 4 * 1024 * 1024;
 
+/// How much of what is left is read at once.
+const REST_STEP: usize = 64 * 1024;
+
 /// How long a client that takes nothing may hold the process up.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -365,6 +368,9 @@ impl Session {
 
     /// Nothing more will come: completes the log, and lets every client go once it has got its share.
     pub(crate) fn finish(&mut self, poller: &Poller) -> io::Result<()> {
+        if matches!(self.flow, Flow::Draining(_)) {
+            self.take_rest();
+        }
         for stream in Stream::ALL {
             self.close_output(stream, poller);
         }
@@ -376,6 +382,31 @@ impl Session {
             client.leave();
         }
         self.update_clients(poller)
+    }
+
+    /// Takes what lies in the pipes at this moment, however long clients make it wait.
+    ///
+    /// The time for collecting is over. What the process wrote before its end is still in there if the machine was too busy to read
+    /// it; what a descendant goes on writing is not waited for.
+    fn take_rest(&mut self) {
+        let mut buffer = vec![0; REST_STEP];
+        for stream in Stream::ALL {
+            let Some(end) = &self.outputs[slot(stream)] else { continue };
+            let mut left =
+                usize::try_from(rustix::io::ioctl_fionread(end).unwrap_or_default()).unwrap_or_default();
+            while left > 0 {
+                match rustix::io::read(end, &mut buffer[..]) {
+                    Err(Errno::INTR) => {}
+                    Ok(0) | Err(_) => break,
+                    Ok(n_read) => {
+                        let bytes = &buffer[..n_read];
+                        self.log.write(stream, bytes);
+                        self.clients.iter_mut().for_each(|client| client.send(stream, bytes));
+                        left = left.saturating_sub(n_read);
+                    }
+                }
+            }
+        }
     }
 
     /// Whether the session is over and the last client has gone.
@@ -436,5 +467,43 @@ impl Session {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::launch::{LogConfig, LogFileConfig};
+
+    #[test]
+    fn what_lies_in_the_pipes_when_the_time_is_over_is_collected() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let file = LogFileConfig {
+            path: path.clone(),
+            max_size: None,
+            max_files: 1,
+            compress: false,
+            attrs: BTreeMap::new(),
+        };
+        let poller = Poller::new().unwrap();
+        let mut session = Session::new(SessionId(0), EndOfInput::ClosesInput);
+        session.set_log(LogWriter::open(&LogConfig::JsonFile(file)).unwrap());
+        let plan = Plan { stdin: false, stdout: true, stderr: true, owner: None };
+        let ends = session.open_pipes(plan, &poller).unwrap();
+        session.release(&poller).unwrap();
+        let lines: String = (0..10_000).map(|number| format!("{number:09}\n")).collect();
+        // Somebody else holds the other ends open, and nobody had the time to read.
+        let mut writer = std::fs::File::from(ends.stdout);
+        writer.write_all(lines.as_bytes()).unwrap();
+        session.drain(Instant::now(), &poller).unwrap();
+        assert!(!session.is_drained());
+        session.finish(&poller).unwrap();
+        let logged = std::fs::read_to_string(path).unwrap();
+        assert_eq!(logged.lines().count(), 10_000);
+        assert!(logged.contains("000009999"));
     }
 }
