@@ -42,14 +42,18 @@ impl Compression {
 }
 
 /// A stream whose first bytes have been looked at.
-type Peeked<R> = BufReader<Chain<Cursor<Vec<u8>>, R>>;
+type Peeked<R> = Chain<Cursor<Vec<u8>>, R>;
 
-/// Recognises how a stream is packed.
-pub fn recognise<R: Read>(mut source: R) -> io::Result<(Compression, Peeked<R>)> {
+fn peek<R: Read>(mut source: R) -> io::Result<(Compression, Peeked<R>)> {
     let mut start = Vec::with_capacity(MAGIC_LEN);
     source.by_ref().take(MAGIC_LEN as u64).read_to_end(&mut start)?;
-    let compression = Compression::detect(&start);
-    Ok((compression, BufReader::with_capacity(READ_LEN, Cursor::new(start).chain(source))))
+    Ok((Compression::detect(&start), Cursor::new(start).chain(source)))
+}
+
+/// Recognises how a stream is packed.
+pub fn recognise<R: Read>(source: R) -> io::Result<(Compression, BufReader<Peeked<R>>)> {
+    let (compression, source) = peek(source)?;
+    Ok((compression, BufReader::with_capacity(READ_LEN, source)))
 }
 
 /// Recognises how a stream is packed and reads what is in it.
@@ -60,12 +64,9 @@ pub fn decompress<'a>(source: impl Read + Send + 'a) -> io::Result<(Compression,
 
 /// The same for a source that has a buffer of its own: what is not packed is read from there, without another copy.
 pub fn decompress_buffered<'a>(
-    mut source: impl BufRead + Send + 'a,
+    source: impl BufRead + Send + 'a,
 ) -> io::Result<(Compression, Box<dyn BufRead + Send + 'a>)> {
-    let mut start = Vec::with_capacity(MAGIC_LEN);
-    source.by_ref().take(MAGIC_LEN as u64).read_to_end(&mut start)?;
-    let compression = Compression::detect(&start);
-    let source = Cursor::new(start).chain(source);
+    let (compression, source) = peek(source)?;
     if compression == Compression::None {
         return Ok((compression, Box::new(source)));
     }

@@ -240,11 +240,7 @@ impl Session {
                 Ok(())
             }
             Ok(n_read) => {
-                let bytes = &buffer[..n_read];
-                self.log.write(stream, bytes);
-                for client in &mut self.clients {
-                    client.send(stream, bytes);
-                }
+                self.hand_on(stream, &buffer[..n_read]);
                 self.update_clients(poller)
             }
             Err(Errno::AGAIN | Errno::INTR) => Ok(()),
@@ -252,6 +248,14 @@ impl Session {
                 self.close_output(stream, poller);
                 Ok(())
             }
+        }
+    }
+
+    /// Gives output to the log and to everybody who is attached.
+    fn hand_on(&mut self, stream: Stream, bytes: &[u8]) {
+        self.log.write(stream, bytes);
+        for client in &mut self.clients {
+            client.send(stream, bytes);
         }
     }
 
@@ -391,18 +395,15 @@ impl Session {
     fn take_rest(&mut self) {
         let mut buffer = vec![0; REST_STEP];
         for stream in Stream::ALL {
-            let Some(end) = &self.outputs[slot(stream)] else { continue };
-            let mut left =
-                usize::try_from(rustix::io::ioctl_fionread(end).unwrap_or_default()).unwrap_or_default();
-            while left > 0 {
+            let waiting = self.outputs[slot(stream)].as_ref().map(rustix::io::ioctl_fionread);
+            let mut left = waiting.and_then(Result::ok).unwrap_or(0);
+            while let Some(end) = self.outputs[slot(stream)].as_ref().filter(|_| left > 0) {
                 match rustix::io::read(end, &mut buffer[..]) {
                     Err(Errno::INTR) => {}
                     Ok(0) | Err(_) => break,
                     Ok(n_read) => {
-                        let bytes = &buffer[..n_read];
-                        self.log.write(stream, bytes);
-                        self.clients.iter_mut().for_each(|client| client.send(stream, bytes));
-                        left = left.saturating_sub(n_read);
+                        self.hand_on(stream, &buffer[..n_read]);
+                        left = left.saturating_sub(n_read as u64);
                     }
                 }
             }
@@ -471,39 +472,4 @@ impl Session {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::io::Write as _;
-
-    use super::*;
-    use crate::launch::{LogConfig, LogFileConfig};
-
-    #[test]
-    fn what_lies_in_the_pipes_when_the_time_is_over_is_collected() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("log");
-        let file = LogFileConfig {
-            path: path.clone(),
-            max_size: None,
-            max_files: 1,
-            compress: false,
-            attrs: BTreeMap::new(),
-        };
-        let poller = Poller::new().unwrap();
-        let mut session = Session::new(SessionId(0), EndOfInput::ClosesInput);
-        session.set_log(LogWriter::open(&LogConfig::JsonFile(file)).unwrap());
-        let plan = Plan { stdin: false, stdout: true, stderr: true, owner: None };
-        let ends = session.open_pipes(plan, &poller).unwrap();
-        session.release(&poller).unwrap();
-        let lines: String = (0..10_000).map(|number| format!("{number:09}\n")).collect();
-        // Somebody else holds the other ends open, and nobody had the time to read.
-        let mut writer = std::fs::File::from(ends.stdout);
-        writer.write_all(lines.as_bytes()).unwrap();
-        session.drain(Instant::now(), &poller).unwrap();
-        assert!(!session.is_drained());
-        session.finish(&poller).unwrap();
-        let logged = std::fs::read_to_string(path).unwrap();
-        assert_eq!(logged.lines().count(), 10_000);
-        assert!(logged.contains("000009999"));
-    }
-}
+mod tests;

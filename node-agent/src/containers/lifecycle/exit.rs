@@ -38,17 +38,22 @@ impl Lifecycle {
         let ended_by = if self.waiting.is_empty() { self.ended_by() } else { EndedBy::User };
         let count = self.condition.restart_count;
         if self.mode == Mode::Serving && restart::after_exit(self.rules.policy, exit.code, count, ended_by) {
-            let delay = self.back_off.next(ran_for);
-            self.due = Some(now.moment.plus(delay));
             self.condition.restart_count = count.saturating_add(1);
-            let due = now.wall.saturating_add(delay).unwrap_or(now.wall);
-            self.condition.state = ContainerState::Restarting { last: exit, due };
+            self.restart_later(exit, ran_for, now);
         } else {
             self.condition.state = ContainerState::Exited(exit);
         }
         let mut effects = vec![Effect::Commit, Effect::Discard, Effect::Emit(die)];
         effects.extend(self.answer_those_who_waited());
         effects
+    }
+
+    /// Lets the policy start the container again when its delay is over.
+    pub(super) fn restart_later(&mut self, last: Exit, ran_for: Duration, now: Now) {
+        let delay = self.back_off.next(ran_for);
+        self.due = Some(now.moment.plus(delay));
+        let due = now.wall.saturating_add(delay).unwrap_or(now.wall);
+        self.condition.state = ContainerState::Restarting { last, due };
     }
 
     /// After an exit: answers stops and kills, then does what others wanted to do with a container that has ended.

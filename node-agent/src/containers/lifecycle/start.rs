@@ -92,10 +92,7 @@ impl Lifecycle {
         if self.mode == Mode::Serving
             && restart::after_exit(self.rules.policy, last.code, count, self.ended_by())
         {
-            let delay = self.back_off.next(Duration::ZERO);
-            self.due = Some(now.moment.plus(delay));
-            let due = now.wall.saturating_add(delay).unwrap_or(now.wall);
-            self.condition.state = ContainerState::Restarting { last: last.clone(), due };
+            self.restart_later(last.clone(), Duration::ZERO, now);
         }
     }
 }

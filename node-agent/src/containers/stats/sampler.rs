@@ -30,25 +30,13 @@ const SHARE_OF_DESCRIPTORS: u64 = 4;
 /// The last reading of a container; `None` while it does not run.
 pub(super) type Latest = Option<Arc<StatsReading>>;
 
-/// Knows who watches what.
+/// Knows who watches what. There is a task that reads as long as there is a container in it.
 #[derive(Debug, Default)]
 pub(crate) struct Sampler {
     watched: Mutex<Watched>,
 }
 
-#[derive(Debug, Default)]
-struct Watched {
-    containers: BTreeMap<ContainerId, watch::Sender<Latest>>,
-    task: Task,
-}
-
-/// Whether there is a task that reads.
-#[derive(Debug, Default, PartialEq, Eq)]
-enum Task {
-    #[default]
-    None,
-    Running,
-}
+type Watched = BTreeMap<ContainerId, watch::Sender<Latest>>;
 
 /// A container whose turn it is.
 struct Turn {
@@ -62,20 +50,18 @@ impl Sampler {
     /// Follows the readings of a container from the next one on. The channel closes when the container has been removed.
     pub(super) fn watch(&self, shared: &Arc<Shared>, id: ContainerId) -> watch::Receiver<Latest> {
         let mut watched = self.lock();
-        let latest = watched.containers.entry(id).or_default().subscribe();
-        if watched.task == Task::None {
-            watched.task = Task::Running;
+        if watched.is_empty() {
             shared.spawn(sample(Arc::clone(shared)));
         }
-        latest
+        watched.entry(id).or_default().subscribe()
     }
 
     /// Whose turn it is now; `None`, and the end of the task, when nobody watches any more.
     fn round(&self, shared: &Shared) -> Option<Vec<Turn>> {
         let mut watched = self.lock();
         let config = shared.config();
-        let mut turns = Vec::with_capacity(watched.containers.len());
-        watched.containers.retain(|id, latest| {
+        let mut turns = Vec::with_capacity(watched.len());
+        watched.retain(|id, latest| {
             let published = shared.slot(*id).map(|slot| slot.published());
             let here = published.filter(|published| published.presence == Presence::Here);
             let (Some(published), true) = (here, latest.receiver_count() > 0) else { return false };
@@ -83,11 +69,7 @@ impl Sampler {
             turns.push(Turn { id: *id, subject, latest: latest.clone() });
             true
         });
-        if turns.is_empty() {
-            watched.task = Task::None;
-            return None;
-        }
-        Some(turns)
+        Some(turns).filter(|turns| !turns.is_empty())
     }
 
     fn lock(&self) -> MutexGuard<'_, Watched> {

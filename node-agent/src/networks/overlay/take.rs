@@ -377,11 +377,11 @@ struct Failures {
 
 /// Does what follows from news.
 fn carry_out(host: &Host, steps: Steps) -> Failures {
-    let Failures { networks: mut failed, mut sandboxes } = Failures::default();
+    let mut failures = Failures::default();
     let mut check = |id: &NetworkId, what: &'static str, outcome: Result<(), NetError>| {
         if let Err(error) = outcome {
             tracing::error!(network.id = %id, error = %ErrorChain(&error), what, "network is not as told");
-            failed.insert(id.clone());
+            failures.networks.insert(id.clone());
         }
     };
     if let Some(Err(error)) = steps.encryption.as_ref().map(|step| step.prepare(host)) {
@@ -401,10 +401,12 @@ fn carry_out(host: &Host, steps: Steps) -> Failures {
         }
     }
     for (sandbox, services) in steps.services {
-        sandboxes.extend(host.set_services(&sandbox, &services).err().map(|error| (sandbox, error)));
+        failures.sandboxes.extend(host.set_services(&sandbox, &services).err().map(|error| (sandbox, error)));
     }
     for (sandbox, changes) in steps.service_changes {
-        sandboxes.extend(host.change_services(&sandbox, &changes).err().map(|error| (sandbox, error)));
+        failures
+            .sandboxes
+            .extend(host.change_services(&sandbox, &changes).err().map(|error| (sandbox, error)));
     }
     for id in steps.removed {
         for error in host.remove_overlay(&id) {
@@ -414,5 +416,5 @@ fn carry_out(host: &Host, steps: Steps) -> Failures {
     if let Some(step) = steps.encryption {
         step.finish(host);
     }
-    Failures { networks: failed, sandboxes }
+    failures
 }
