@@ -14,7 +14,7 @@ use rustix::net::sockopt;
 
 use super::cluster::{Cluster, Node, Overlay, in_cluster};
 use super::encrypted::tell_all;
-use super::world::ip;
+use super::world::{command, ip, run};
 
 const ROUNDS: usize = 7;
 const SENDING: Duration = Duration::from_millis(700);
@@ -247,5 +247,62 @@ fn speed_of_connections_through_a_virtual_address_is_that_of_direct_ones() {
             );
             assert!(ratio > 0.9);
         }
+    });
+}
+
+/// Makes a namespace the load balancer that dockerd gives an overlay network on each node: marks by address, IPVS with
+/// masquerading by mark, and answers that come back through it.
+fn balance_by_ipvs(inside: &Netns, own: &str, vip: &str, backend: &str) {
+    let steps = || {
+        ip(&format!("addr add {vip}/32 dev eth0"));
+        run("iptables", &format!("-t mangle -A PREROUTING -d {vip}/32 -j MARK --set-mark 256"));
+        run(
+            "iptables",
+            &format!("-t nat -A POSTROUTING -m ipvs --ipvs -d 10.0.1.0/24 -j SNAT --to-source {own}"),
+        );
+        run("sysctl", "-qw net.ipv4.ip_forward=1 net.ipv4.vs.conntrack=1 net.ipv4.vs.conn_reuse_mode=0");
+        run("ipvsadm", "-A -f 256 -s rr");
+        run("ipvsadm", &format!("-a -f 256 -r {backend} -m"));
+    };
+    inside.run(steps).unwrap();
+}
+
+/// Needs a kernel with IPVS and Debian's ipvsadm.
+#[test]
+fn speed_of_connections_is_at_least_that_of_the_balancer_that_dockerd_sets_up() {
+    if !is_wanted() {
+        return;
+    }
+    if !command("ipvsadm").arg("-l").status().is_ok_and(|status| status.success()) {
+        println!("SKIPPED: no ipvsadm, or no IPVS in this kernel");
+        return;
+    }
+    in_cluster(2, |cluster| {
+        let net = Overlay::new(&["10.0.1.0/24"], 4096);
+        let [one, two] = &cluster.nodes[..] else { panic!("two nodes") };
+        let server = two.container(&[(&net.network(two), &["10.0.1.3/24"])]);
+        let [ours, theirs, balancer] =
+            [2, 4, 5].map(|number| one.container(&[(&net.network(one), &[&format!("10.0.1.{number}/24")])]));
+        let peers = [&ours, &theirs, &balancer].map(|container| net.peers(one, container)).concat();
+        cluster.apply(&net, &[peers, net.peers(two, &server)].concat());
+        accept_only(&server.netns());
+        let services = [VirtualService {
+            vip: "10.0.1.100".parse().unwrap(),
+            backends: vec![Backend { address: "10.0.1.3".parse().unwrap(), state: BackendState::Serving }],
+            affinity: Affinity::None,
+        }];
+        one.run(|| one.host.set_services(&ours.sandbox.id, &services).unwrap());
+        balance_by_ipvs(&balancer.netns(), "10.0.1.5", "10.0.1.101", "10.0.1.3");
+        let paths = [(ours.netns(), "10.0.1.100:81"), (theirs.netns(), "10.0.1.101:81")];
+        let mut rates = [const { Vec::new() }; 2];
+        for turn in 0..2 * ROUNDS {
+            for which in [turn % 2, (turn + 1) % 2] {
+                let (inside, to) = &paths[which];
+                rates[which].push(connections(inside, to.parse().unwrap()));
+            }
+        }
+        let [ours, theirs] = rates.map(median);
+        println!("connections a second: Shoal {ours:.0}, IPVS as dockerd sets it up {theirs:.0}");
+        assert!(ours > theirs);
     });
 }
