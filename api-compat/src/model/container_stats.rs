@@ -3,6 +3,7 @@
 //! Start reading at [`ContainerStats`].
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -103,7 +104,7 @@ pub struct MemoryStats {
     pub max_usage: u64,
     /// The kernel's own counters.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub stats: BTreeMap<String, u64>,
+    pub stats: BTreeMap<Arc<str>, u64>,
     /// How often the limit was hit (cgroup v1).
     #[serde(skip_serializing_if = "is_zero")]
     pub failcnt: u64,

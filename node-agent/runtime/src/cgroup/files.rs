@@ -4,8 +4,10 @@
 
 use std::fs;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
 
@@ -42,23 +44,26 @@ pub(crate) fn number(directory: &Path, file: &str) -> Option<u64> {
     read_if_present(directory, file)?.trim().parse().ok()
 }
 
-/// Reads a table of `key value` lines.
-pub(crate) fn table(directory: &Path, file: &str) -> Vec<(String, u64)> {
-    parse_table(&read_if_present(directory, file).unwrap_or_default())
+/// Reads the lines `key value` of a text. `names` are those of the table before, which tables share.
+fn parse_table(text: &str, names: &mut Vec<Arc<str>>) -> Vec<(Arc<str>, u64)> {
+    let before = std::mem::take(names);
+    let mut known = before.into_iter();
+    let named = lines(text).map(|(key, value)| {
+        let name = known.next().filter(|name| **name == *key).unwrap_or_else(|| Arc::from(key));
+        (name, value)
+    });
+    let table: Vec<_> = named.collect();
+    *names = table.iter().map(|(name, _)| Arc::clone(name)).collect();
+    table
 }
 
-/// Reads the lines `key value` of a text.
-pub(crate) fn parse_table(text: &str) -> Vec<(String, u64)> {
-    lines(text).map(|(key, value)| (key.to_owned(), value)).collect()
+/// Finds a key in a file of `key value` lines; zero without it.
+pub(crate) fn entry_of(directory: &Path, file: &str, key: &str) -> u64 {
+    entry(&read_if_present(directory, file).unwrap_or_default(), key)
 }
 
-/// Finds a key in such a table.
-pub(crate) fn entry(table: &[(String, u64)], key: &str) -> u64 {
-    table.iter().find(|(name, _)| name == key).map_or(0, |(_, value)| *value)
-}
-
-/// Finds a key in the text of such a table.
-pub(crate) fn entry_of_text(text: &str, key: &str) -> u64 {
+/// Finds a key in the text of such a file.
+pub(crate) fn entry(text: &str, key: &str) -> u64 {
     lines(text).find(|(name, _)| *name == key).map_or(0, |(_, value)| value)
 }
 
@@ -78,27 +83,41 @@ pub(crate) struct OpenFiles {
     directory: PathBuf,
     /// `None` for a file that this host does not have.
     files: Vec<(&'static str, Option<OwnedFd>)>,
+    /// The names of the last table: they are the same each time, and made once.
+    names: Vec<Arc<str>>,
 }
 
 impl OpenFiles {
     /// Opens nothing yet.
     pub(crate) fn of(directory: PathBuf) -> Self {
-        Self { directory, files: Vec::new() }
+        Self { directory, files: Vec::new(), names: Vec::new() }
     }
 
-    /// Reads a file as it is now. `None` if the host does not have it or the directory has been removed.
-    pub(crate) fn text(&mut self, file: &'static str) -> Option<String> {
+    /// Reads a file as it is now and takes from it what is asked. `None` if the host does not have it or the directory has
+    /// been removed.
+    pub(crate) fn read<T>(&mut self, file: &'static str, parse: impl FnOnce(&str) -> T) -> Option<T> {
+        read_from_start(self.opened(file)?, parse)
+    }
+
+    fn opened(&mut self, file: &'static str) -> Option<&OwnedFd> {
         let at = self.files.iter().position(|(name, _)| *name == file).unwrap_or_else(|| {
             self.files.push((file, open(&self.directory.join(file))));
             self.files.len() - 1
         });
-        let (_, opened) = self.files.get(at)?;
-        String::from_utf8(read_from_start(opened.as_ref()?).ok()?).ok()
+        self.files.get(at)?.1.as_ref()
+    }
+
+    /// Reads a table of `key value` lines; empty where [`OpenFiles::read`] gives nothing.
+    pub(crate) fn table(&mut self, file: &'static str) -> Vec<(Arc<str>, u64)> {
+        let mut names = std::mem::take(&mut self.names);
+        let table = self.read(file, |text| parse_table(text, &mut names)).unwrap_or_default();
+        self.names = names;
+        table
     }
 
     /// Reads a single number; `max` and numbers out of range are `None`.
     pub(crate) fn number(&mut self, file: &'static str) -> Option<u64> {
-        self.text(file)?.trim().parse().ok()
+        self.read(file, |text| text.trim().parse().ok())?
     }
 }
 
@@ -106,15 +125,21 @@ fn open(path: &Path) -> Option<OwnedFd> {
     rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
-fn read_from_start(file: &OwnedFd) -> rustix::io::Result<Vec<u8>> {
-    let mut text = Vec::new();
+/// Nothing is allocated for a file that fits.
+fn read_from_start<T>(file: &OwnedFd, parse: impl FnOnce(&str) -> T) -> Option<T> {
+    let mut room = [MaybeUninit::uninit(); READ_LEN];
+    let (text, rest) = rustix::io::pread(file, &mut room[..], 0).ok()?;
+    // Less than there was room for: a counter's file is made in one piece.
+    if !rest.is_empty() {
+        return str::from_utf8(text).ok().map(parse);
+    }
+    let mut text = text.to_vec();
     loop {
         text.reserve(READ_LEN);
         let (at, room) = (text.len(), text.capacity() - text.len());
-        let n = rustix::io::pread(file, rustix::buffer::spare_capacity(&mut text), at as u64)?;
-        // Less than there was room for: a counter's file is made in one piece.
+        let n = rustix::io::pread(file, rustix::buffer::spare_capacity(&mut text), at as u64).ok()?;
         if n < room {
-            return Ok(text);
+            return str::from_utf8(&text).ok().map(parse);
         }
     }
 }
@@ -134,7 +159,7 @@ mod tests {
         assert_eq!(files.number("counter"), Some(22));
         fs::write(&path, "max\n").unwrap();
         assert_eq!(files.number("counter"), None);
-        assert_eq!(files.text("missing"), None);
+        assert_eq!(files.read("missing", str::len), None);
     }
 
     #[test]
@@ -142,14 +167,24 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let long = "x".repeat(3 * READ_LEN + 17);
         fs::write(directory.path().join("long"), &long).unwrap();
-        assert_eq!(OpenFiles::of(directory.path().to_owned()).text("long"), Some(long));
+        assert_eq!(OpenFiles::of(directory.path().to_owned()).read("long", str::to_owned), Some(long));
     }
 
     #[test]
     fn keys_are_found_whole() {
         let text = "nr_periods 3\nnr_throttled 2\nbroken\nthrottled_time 9\n";
-        assert_eq!(entry_of_text(text, "nr_throttled"), 2);
-        assert_eq!(entry_of_text(text, "nr"), 0);
-        assert_eq!(parse_table(text).len(), 3);
+        assert_eq!(entry(text, "nr_throttled"), 2);
+        assert_eq!(entry(text, "nr"), 0);
+    }
+
+    #[test]
+    fn a_table_has_the_names_of_the_one_before() {
+        let mut names = Vec::new();
+        let first = parse_table("cache 3\nbroken\nrss 2\n", &mut names);
+        let second = parse_table("cache 4\nswap 1\nrss 5\n", &mut names);
+        assert_eq!(first, [("cache".into(), 3), ("rss".into(), 2)]);
+        assert_eq!(second, [("cache".into(), 4), ("swap".into(), 1), ("rss".into(), 5)]);
+        assert!(Arc::ptr_eq(&first[0].0, &second[0].0));
+        assert_eq!(parse_table("", &mut names), []);
     }
 }

@@ -73,6 +73,6 @@ pub(super) fn thaw_if_possible(cgroup: &Cgroup) -> Result<()> {
 pub(super) fn is_frozen(cgroup: &Cgroup) -> Result<bool> {
     Ok(match of(cgroup)? {
         Freezer::Legacy(path) => files::read(&path, "freezer.state")?.trim() == "FROZEN",
-        Freezer::Unified(path) => files::entry(&files::table(&path, "cgroup.events"), "frozen") == 1,
+        Freezer::Unified(path) => files::entry_of(&path, "cgroup.events", "frozen") == 1,
     })
 }

@@ -9,7 +9,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::inotify;
 use rustix::fs::{Mode, OFlags};
 
-use super::files::{self, entry, table, write};
+use super::files::{self, entry_of, write};
 use super::{Cgroup, Directory};
 use crate::error::{Context, Result, RuntimeError};
 
@@ -25,8 +25,8 @@ pub struct OomEvents {
 pub(super) fn kills(cgroup: &Cgroup) -> u64 {
     let legacy = cgroup.legacy().iter().find(|directory| directory.has("memory")).map(Directory::path);
     match (legacy, cgroup.unified().map(Directory::path)) {
-        (Some(path), _) => entry(&table(&path, "memory.oom_control"), "oom_kill"),
-        (None, Some(path)) => entry(&table(&path, "memory.events"), "oom_kill"),
+        (Some(path), _) => entry_of(&path, "memory.oom_control", "oom_kill"),
+        (None, Some(path)) => entry_of(&path, "memory.events", "oom_kill"),
         (None, None) => 0,
     }
 }

@@ -11,7 +11,7 @@ use oci_spec::runtime::{
 };
 
 use super::devices::{Verdict, effective_rules};
-use super::files::{self, OpenFiles, number, parse_table, try_write, write};
+use super::files::{self, OpenFiles, number, try_write, write};
 use super::readings::{BlkioEntry, BlkioReadings, CpuReadings, MemoryReadings, PidsReadings};
 use crate::error::{Context, Result, RuntimeError, Warning};
 
@@ -290,13 +290,15 @@ pub(crate) fn read_cpu(cpuacct: Option<&mut OpenFiles>, cpu: Option<&mut OpenFil
         readings.usage = files.number("cpuacct.usage").unwrap_or(0);
         readings.user = files.number("cpuacct.usage_user").unwrap_or(0);
         readings.system = files.number("cpuacct.usage_sys").unwrap_or(0);
-        let per_cpu = files.text("cpuacct.usage_percpu").unwrap_or_default();
-        readings.per_cpu = per_cpu.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+        let numbers = |text: &str| text.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+        readings.per_cpu = files.read("cpuacct.usage_percpu", numbers).unwrap_or_default();
     }
-    if let Some(stat) = cpu.and_then(|files| files.text("cpu.stat")) {
-        readings.periods = files::entry_of_text(&stat, "nr_periods");
-        readings.throttled_periods = files::entry_of_text(&stat, "nr_throttled");
-        readings.throttled = files::entry_of_text(&stat, "throttled_time");
+    if let Some(files) = cpu {
+        files.read("cpu.stat", |stat| {
+            readings.periods = files::entry(stat, "nr_periods");
+            readings.throttled_periods = files::entry(stat, "nr_throttled");
+            readings.throttled = files::entry(stat, "throttled_time");
+        });
     }
     readings
 }
@@ -311,7 +313,7 @@ pub(crate) fn read_memory(files: &mut OpenFiles) -> MemoryReadings {
         max_usage: files.number("memory.max_usage_in_bytes"),
         limit: files.number("memory.limit_in_bytes").filter(|limit| *limit < NO_LIMIT),
         failures: files.number("memory.failcnt").unwrap_or(0),
-        stat: files.text("memory.stat").map(|text| parse_table(&text)).unwrap_or_default(),
+        stat: files.table("memory.stat"),
     }
 }
 
@@ -323,8 +325,7 @@ pub(crate) fn read_pids(files: &mut OpenFiles) -> PidsReadings {
 /// Reads the counters of the `blkio` directory.
 pub(crate) fn read_blkio(files: &mut OpenFiles) -> BlkioReadings {
     let mut read = |names: [&'static str; 2]| {
-        let text = names.into_iter().find_map(|name| files.text(name)).unwrap_or_default();
-        parse_blkio(&text)
+        names.into_iter().find_map(|name| files.read(name, parse_blkio)).unwrap_or_default()
     };
     BlkioReadings {
         bytes: read(["blkio.throttle.io_service_bytes_recursive", "blkio.throttle.io_service_bytes"]),

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources};
 
-use super::files::{self, OpenFiles, parse_table, try_write};
+use super::files::{self, OpenFiles, try_write};
 use super::readings::{BlkioEntry, BlkioReadings, CpuReadings, MemoryReadings};
 use crate::error::{Context, Result, RuntimeError, Warning};
 
@@ -230,34 +230,36 @@ pub(crate) fn enable_controllers(root: &Path, below: &Path, offered: &[String]) 
 
 /// Reads the processor counters.
 pub(crate) fn read_cpu(files: &mut OpenFiles) -> CpuReadings {
-    let stat = files.text("cpu.stat").unwrap_or_default();
-    let nanoseconds = |key| files::entry_of_text(&stat, key).saturating_mul(1000);
+    files.read("cpu.stat", parse_cpu_stat).unwrap_or_default()
+}
+
+fn parse_cpu_stat(stat: &str) -> CpuReadings {
+    let nanoseconds = |key| files::entry(stat, key).saturating_mul(1000);
     CpuReadings {
         usage: nanoseconds("usage_usec"),
         user: nanoseconds("user_usec"),
         system: nanoseconds("system_usec"),
         per_cpu: Vec::new(),
-        periods: files::entry_of_text(&stat, "nr_periods"),
-        throttled_periods: files::entry_of_text(&stat, "nr_throttled"),
+        periods: files::entry(stat, "nr_periods"),
+        throttled_periods: files::entry(stat, "nr_throttled"),
         throttled: nanoseconds("throttled_usec"),
     }
 }
 
 /// Reads the memory counters.
 pub(crate) fn read_memory(files: &mut OpenFiles) -> MemoryReadings {
-    let events = files.text("memory.events").unwrap_or_default();
     MemoryReadings {
         usage: files.number("memory.current").unwrap_or(0),
         max_usage: files.number("memory.peak"),
         limit: files.number("memory.max"),
-        failures: files::entry_of_text(&events, "max"),
-        stat: files.text("memory.stat").map(|text| parse_table(&text)).unwrap_or_default(),
+        failures: files.read("memory.events", |events| files::entry(events, "max")).unwrap_or_default(),
+        stat: files.table("memory.stat"),
     }
 }
 
 /// Reads the block device counters.
 pub(crate) fn read_io(files: &mut OpenFiles) -> BlkioReadings {
-    parse_io_stat(&files.text("io.stat").unwrap_or_default())
+    files.read("io.stat", parse_io_stat).unwrap_or_default()
 }
 
 fn parse_io_stat(text: &str) -> BlkioReadings {
