@@ -45,4 +45,6 @@ fi
 failed=0
 for suite in "$here"/python/test_*.py; do "$python" -W ignore "$suite" || failed=1; done
 (cd "$here/node" && node --test) || failed=1
+# Built beforehand: there is no network here.
+cargo test --quiet --offline --locked --manifest-path "$here/rust/Cargo.toml" --target-dir "$state/rust" || failed=1
 exit "$failed"

@@ -72,7 +72,14 @@ fn install(clients: &Path, state: &Path) -> Result<()> {
     std::fs::create_dir_all(&node).with_context(|| format!("create {}", node.display()))?;
     std::fs::copy(clients.join("node/package.json"), node.join("package.json"))?;
     let prefix = node.display().to_string();
-    call("npm", &["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", &prefix])
+    call(
+        "npm",
+        &["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", &prefix],
+    )?;
+    let manifest = clients.join("rust/Cargo.toml").display().to_string();
+    let built = state.join("rust").display().to_string();
+    let build = ["test", "--no-run", "--quiet", "--locked", "--manifest-path", &manifest];
+    call("cargo", &[build.as_slice(), &["--target-dir", &built]].concat())
 }
 
 /// Puts what a file of requirements names into a directory with a Python of its own.

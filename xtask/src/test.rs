@@ -31,7 +31,7 @@ const PARTS: &[Part] = &[
     Part {
         name: "clients",
         in_all: false,
-        help: "libraries from their registries: docker and testcontainers for Python and Node",
+        help: "libraries from their registries: SDKs and testcontainers for Python, Node and Rust",
         run: clients,
     },
     Part {
