@@ -18,6 +18,7 @@
 //! | `convert` | between Docker's JSON and the engine's types |
 //! | `compat` | older versions |
 //! | `routes` | handlers by noun |
+//! | `fuzz` | bodies of fuzz targets, in tests |
 
 mod authorization;
 mod compat;
@@ -27,6 +28,8 @@ mod describe;
 pub mod error;
 mod extract;
 mod filters;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod hijack;
 mod json;
 pub mod model;

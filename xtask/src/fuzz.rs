@@ -1,42 +1,37 @@
 //! `fuzz`: the long form of what the tests try with a few thousand inputs each.
 //!
-//! Start reading at [`command`]. With a nightly compiler and cargo-fuzz, libFuzzer runs the targets that it has a program for;
-//! without them, and for the others, the harness of the tests goes on for as long (docs/decisions/2026-11-22-fuzzing.md).
+//! Start reading at [`command`]. With a nightly compiler and cargo-fuzz, libFuzzer runs the targets; without them, the harness of
+//! the tests goes on for as long (docs/decisions/2026-11-22-fuzzing.md).
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::dist::target_directory;
 use crate::{call, call_with, read, root};
 
-/// A target: its name, the package whose tests run it, and whether libFuzzer can.
+/// A target: its name, and the package whose tests run it.
 struct Target {
     name: &'static str,
     package: &'static str,
-    engine: Engine,
 }
 
-/// Who runs a target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Engine {
-    /// libFuzzer, where it can be had.
-    LibFuzzer,
-    /// The tests' harness: there is no program of libFuzzer around it.
-    Harness,
-}
-
-const fn target(name: &'static str, package: &'static str, engine: Engine) -> Target {
-    Target { name, package, engine }
+const fn target(name: &'static str, package: &'static str) -> Target {
+    Target { name, package }
 }
 
 const TARGETS: &[Target] = &[
-    target("archives", "node-agent", Engine::Harness),
-    target("options", "node-agent", Engine::Harness),
-    target("shim_frames", "node-agent", Engine::Harness),
-    target("log_entries", "node-shim", Engine::Harness),
-    target("manifests", "registry-client", Engine::Harness),
-    target("challenges", "registry-client", Engine::Harness),
-    target("references", "shoal-types", Engine::LibFuzzer),
-    target("words", "shoal-types", Engine::LibFuzzer),
+    target("archives", "node-agent"),
+    target("options", "node-agent"),
+    target("shim_frames", "node-agent"),
+    target("log_entries", "node-shim"),
+    target("manifests", "registry-client"),
+    target("challenges", "registry-client"),
+    target("references", "shoal-types"),
+    target("words", "shoal-types"),
+    target("create_bodies", "api-compat"),
+    target("filters", "api-compat"),
+    target("stdcopy", "api-compat"),
+    target("daemon_json", "shoald"),
+    target("command_lines", "shoald"),
 ];
 
 const USAGE: &str = "cargo xtask fuzz [TARGET ...] [--seconds N] [--harness]\n
@@ -69,7 +64,7 @@ pub(crate) fn command(arguments: &[String]) -> Result<()> {
     }
     for target in TARGETS.iter().filter(|target| names.is_empty() || names.contains(&target.name)) {
         eprintln!("== {}", target.name);
-        if has_libfuzzer && target.engine == Engine::LibFuzzer {
+        if has_libfuzzer {
             with_libfuzzer(target, seconds)?;
         } else {
             harness(target, &[("SHOAL_FUZZ_SECONDS", &seconds.to_string())])?;
@@ -83,7 +78,9 @@ fn has_cargo_fuzz() -> bool {
 }
 
 fn harness(target: &Target, environment: &[(&str, &str)]) -> Result<()> {
-    let run = ["test", "--package", target.package, "--lib", "--locked", "--", "fuzz::", "--nocapture"];
+    // A crate is a library or a program.
+    let kind = if target.package == "shoald" { "--bins" } else { "--lib" };
+    let run = ["test", "--package", target.package, kind, "--locked", "--", "fuzz::", "--nocapture"];
     call_with("cargo", &run, &[environment, &[("SHOAL_FUZZ_TARGET", target.name)]].concat())
 }
 
@@ -116,8 +113,7 @@ mod tests {
         let stem = |path: std::path::PathBuf| path.file_stem().unwrap().to_string_lossy().into_owned();
         let found: BTreeSet<String> =
             std::fs::read_dir(programs).unwrap().map(|entry| stem(entry.unwrap().path())).collect();
-        let of_libfuzzer = TARGETS.iter().filter(|target| target.engine == Engine::LibFuzzer);
-        let listed: BTreeSet<String> = of_libfuzzer.map(|target| target.name.to_owned()).collect();
+        let listed: BTreeSet<String> = TARGETS.iter().map(|target| target.name.to_owned()).collect();
         assert_eq!(found, listed);
     }
 }

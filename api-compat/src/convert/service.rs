@@ -136,7 +136,8 @@ pub(crate) fn shown(service: &Stored, defaults: Defaults, counts: Option<TaskCou
     }
 }
 
-fn shown_spec(spec: &Spec, defaults: Defaults) -> ServiceSpec {
+/// What is asked of a service, as Docker shows it.
+pub(crate) fn shown_spec(spec: &Spec, defaults: Defaults) -> ServiceSpec {
     let is_job = matches!(spec.mode, Mode::ReplicatedJob { .. } | Mode::GlobalJob);
     let inserted = (defaults == Defaults::Inserted && !is_job).then(UpdatePolicy::default);
     ServiceSpec {

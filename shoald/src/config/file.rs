@@ -30,7 +30,7 @@ pub(super) fn read(path: &Path, is_required: bool) -> Result<BTreeMap<&'static s
 }
 
 /// Understands the text of a file. PURE.
-fn parse(text: &str) -> Result<BTreeMap<&'static str, Value>, String> {
+pub(super) fn parse(text: &str) -> Result<BTreeMap<&'static str, Value>, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.trim().is_empty() {
         return Ok(BTreeMap::new());

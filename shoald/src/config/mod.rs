@@ -8,6 +8,9 @@
 mod command_line;
 mod containers;
 mod file;
+#[cfg(any(test, feature = "fuzzing"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "each program of libFuzzer calls one of the bodies"))]
+pub(crate) mod fuzz;
 mod listeners;
 mod networks;
 mod options;
