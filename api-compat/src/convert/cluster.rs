@@ -191,21 +191,22 @@ fn authority(asked: ExternalCa) -> Result<ExternalAuthority, ApiError> {
     })
 }
 
-/// The settings that an update describes. Unlike those of a new cluster they must have their name.
+/// The settings that an update describes.
 pub(crate) fn updated_spec(asked: SwarmSpec) -> Result<(ClusterSpec, Option<SigningAuthority>), ApiError> {
-    if asked.name != NAME {
-        return Err(rejected("modification of cluster name is not allowed"));
+    spec(named(asked)?)
+}
+
+/// The settings with the only name that a cluster has; it need not be said.
+fn named(asked: SwarmSpec) -> Result<SwarmSpec, ApiError> {
+    match asked.name.as_str() {
+        "" | NAME => Ok(SwarmSpec { name: NAME.to_owned(), ..asked }),
+        _ => Err(ApiError::invalid("swarm spec must be named \"default\"")),
     }
-    spec(asked)
 }
 
 /// The new cluster that a request describes.
 pub(crate) fn init(mut asked: SwarmInit) -> Result<InitRequest, ApiError> {
-    match asked.spec.name.as_str() {
-        "" => NAME.clone_into(&mut asked.spec.name),
-        NAME => {}
-        _ => return Err(ApiError::invalid("swarm spec must be named \"default\"")),
-    }
+    asked.spec = named(asked.spec)?;
     asked.spec.encryption_config.auto_lock_managers |= asked.auto_lock_managers;
     if asked.data_path_port != 0 && !DATA_PATH_PORTS.contains(&asked.data_path_port) {
         return Err(ApiError::invalid(format!(
@@ -347,7 +348,7 @@ mod tests {
         });
         let (read_spec, _) = updated_spec(read(&every)).unwrap();
         assert_eq!(serde_json::to_value(shown_spec(&read_spec)).unwrap(), every);
-        let (nothing, signing) = spec(SwarmSpec { name: NAME.into(), ..SwarmSpec::default() }).unwrap();
+        let (nothing, signing) = updated_spec(SwarmSpec::default()).unwrap();
         assert_eq!((nothing, signing), (ClusterSpec::default(), None));
     }
 
@@ -364,7 +365,7 @@ mod tests {
     fn wrong_settings_are_refused_in_swarms_words() {
         let rpc = |text: &str| format!("rpc error: code = InvalidArgument desc = {text}");
         for (asked, message) in [
-            (json!({"Name": "x"}), rpc("modification of cluster name is not allowed")),
+            (json!({"Name": "x"}), "swarm spec must be named \"default\"".to_owned()),
             (
                 json!({"Name": "default", "CAConfig": {"NodeCertExpiry": 1}}),
                 rpc("minimum certificate expiry time is: 1h0m0s"),

@@ -114,12 +114,13 @@ fn placement(asked: Placement) -> Wanted {
             .filter_map(|preference| Some(preference.spread?.spread_descriptor))
             .collect(),
         max_per_node: asked.max_replicas,
-        platforms: asked
-            .platforms
-            .iter()
-            .map(|platform| ImagePlatform::new(&platform.os, &platform.architecture, ""))
-            .collect(),
+        platforms: asked.platforms.into_iter().map(platform).collect(),
     }
+}
+
+/// In the words of who asked: they are shown again. What they mean is found out where a node is looked for.
+fn platform(asked: Platform) -> ImagePlatform {
+    ImagePlatform { os: asked.os, architecture: asked.architecture, variant: String::new() }
 }
 
 fn network(asked: NetworkAttachmentConfig) -> NetworkWish {

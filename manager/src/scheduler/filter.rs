@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use shoal_types::Platform;
 use shoal_types::cluster::node::{Availability, Node, NodeDescription, NodeState};
 use shoal_types::cluster::service::GenericResource;
 use shoal_types::cluster::task::Task;
@@ -133,9 +134,12 @@ fn meets_constraints(candidate: &Candidate<'_>, node: &Node) -> bool {
 fn is_platform(task: &Task, node: &NodeDescription) -> bool {
     let platforms = &task.template.placement.platforms;
     platforms.is_empty()
-        || platforms.iter().any(|platform| {
-            let is_os = platform.os.is_empty() || platform.os == node.platform.os;
-            is_os && (platform.architecture.is_empty() || platform.rank_on(&node.platform).is_some())
+        || platforms.iter().any(|asked| {
+            // Nothing said is any; what is said may be another name of the same (`x86_64`).
+            let os = if asked.os.is_empty() { &node.platform.os } else { &asked.os };
+            let asked = Platform::new(os, &asked.architecture, &asked.variant);
+            asked.os == node.platform.os
+                && (asked.architecture.is_empty() || asked.rank_on(&node.platform).is_some())
         })
 }
 

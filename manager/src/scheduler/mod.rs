@@ -295,6 +295,18 @@ mod tests {
     }
 
     #[test]
+    fn a_platform_may_be_asked_for_by_any_of_its_names_and_in_part() {
+        for (os, architecture) in [("linux", "x86_64"), ("Linux", "AMD64"), ("", "x86_64"), ("linux", "")] {
+            let asked =
+                Platform { os: os.to_owned(), architecture: architecture.to_owned(), variant: String::new() };
+            let (placed, error) = place(vec![node(1)], 1, |service| {
+                service.spec.template.placement.platforms.push(asked.clone());
+            });
+            assert_eq!((placed.as_slice(), error.as_str()), ([1].as_slice(), ""), "{asked:?}");
+        }
+    }
+
+    #[test]
     fn a_node_on_which_a_version_keeps_failing_comes_last() {
         let service = service(1, 1);
         let mut objects: Vec<Object> = vec![node(1).into(), node(2).into(), service.clone().into()];
