@@ -130,7 +130,7 @@ pub(crate) fn running(name: &str) -> ContainerView {
     let host = |address: &str| PublishedPort {
         container_port: tcp(80),
         host_ip: address.parse().unwrap(),
-        host_port: 8080,
+        host_port: Some(8080),
     };
     view.published = vec![host("0.0.0.0"), host("::")];
     view

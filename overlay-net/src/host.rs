@@ -53,6 +53,8 @@ pub struct Config {
     pub forwarding: Management,
     /// What happens to foreign forwarded packets when this node turned forwarding on (`--ip-forward-no-drop`).
     pub forward_policy: ForwardPolicy,
+    /// Packets that may enter every network that is not internal, published port or not (`--bridge-accept-fwmark`).
+    pub accepted_mark: Option<PacketMark>,
     /// Whether paths that the kernel cannot translate are proxied (`--userland-proxy`).
     pub proxy: Management,
 }
@@ -80,6 +82,16 @@ pub enum ForwardPolicy {
     Drop,
     /// They pass.
     Accept,
+}
+
+/// Which packets are meant: those whose mark, the number that firewalls write on a packet inside the kernel, has this value in
+/// the bits of the mask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PacketMark {
+    /// What the bits have to be.
+    pub value: u32,
+    /// Which bits are looked at.
+    pub mask: u32,
 }
 
 /// Everything that shall exist on this node; given once, at boot.
@@ -137,7 +149,7 @@ impl Host {
             std::fs::create_dir_all(path)
                 .map_err(|source| NetError::Namespace { path: path.to_owned(), source })?;
         }
-        let firewall = Firewall::new(config.firewall_v4, config.firewall_v6);
+        let firewall = Firewall::new(&config);
         let netd = netd::Client::new(config.netd_socket.clone(), Arc::clone(&config.spawn_netd));
         let wireguard = config.netns_dir.with_file_name("wireguard");
         let wireguard = Wireguard::new(wireguard, Arc::clone(&config.spawn_netd));

@@ -32,7 +32,7 @@ mod sys;
 mod sysctl;
 
 pub use error::{NetError, Result};
-pub use host::{Config, Desired, Host};
+pub use host::{Config, Desired, Host, PacketMark};
 pub use overlay::spec::{
     Affinity, Backend, BackendState, ClientAddress, Encryption, IngressPort, IngressSpec, NameChange,
     NameEntry, OverlayRole, OverlaySpec, OverlaySubnet, OverlayTables, Peer, Repaired, ServiceChange,

@@ -105,6 +105,9 @@ pub enum GatewayMode {
     /// Address translation for published ports; nothing else gets in.
     #[default]
     Nat,
+    /// Address translation for published ports, which are also open at the container's own address. No option of a network says
+    /// this: it is what `--allow-direct-routing` makes of [`GatewayMode::Nat`].
+    NatDirect,
     /// Address translation for published ports, and every port is reachable at the container's own address.
     NatUnprotected,
     /// No translation; published ports are open at the container's own address.

@@ -296,7 +296,7 @@ pub(crate) fn ports(view: &ContainerView) -> PortMap {
     for published in &view.published {
         let binding = PortBinding {
             host_ip: published.host_ip.to_string(),
-            host_port: published.host_port.to_string(),
+            host_port: published.host_port.map(|port| port.to_string()).unwrap_or_default(),
         };
         map.entry(published.container_port.to_string()).or_default().get_or_insert_default().push(binding);
     }
@@ -314,14 +314,16 @@ pub(crate) fn port_summaries(view: &ContainerView) -> Vec<PortSummary> {
         public_port: public,
         r#type: port.protocol.to_string(),
     };
+    // A port that is open without translation has no number on the host, and is listed like one that is exposed only.
+    let translated = view.published.iter().filter(|published| published.host_port.is_some());
     let mut found: Vec<(PortSpec, PortSummary)> = Vec::new();
-    for published in &view.published {
+    for published in translated.clone() {
         let port = published.container_port;
-        let shown = summary(port, Some(published.host_ip.to_string()), Some(published.host_port));
+        let shown = summary(port, Some(published.host_ip.to_string()), published.host_port);
         found.push((port, shown));
     }
     for &port in &view.spec.networking.exposed {
-        if !view.published.iter().any(|published| published.container_port == port) {
+        if !translated.clone().any(|published| published.container_port == port) {
             found.push((port, summary(port, None, None)));
         }
     }

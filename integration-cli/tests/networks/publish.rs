@@ -25,6 +25,7 @@ cases![
     udp_is_published,
     tcp_and_udp_may_share_a_number,
     both_address_families_are_published,
+    a_port_of_a_routed_family_is_shown_without_a_number,
     the_client_lists_ports,
     a_port_is_free_again_after_stop_and_removal,
     a_connection_with_data_left_keeps_no_interface,
@@ -183,6 +184,19 @@ fn both_address_families_are_published(t: &Test) {
         let bound = t.inspect(&random)["NetworkSettings"]["Ports"]["80/tcp"].clone();
         assert_eq!(bound[0]["HostPort"], bound[1]["HostPort"]);
     }
+}
+
+fn a_port_of_a_routed_family_is_shown_without_a_number(t: &Test) {
+    t.newer_than_reference(1, 47, "gateway modes");
+    let net = network(t, "--ipv6 -o com.docker.network.bridge.gateway_mode_ipv4=routed");
+    let server = server(t, &format!("--network {net} -p 7066:80"), "hello");
+    assert_eq!(
+        t.inspect(&server)["NetworkSettings"]["Ports"]["80/tcp"],
+        json!([{"HostIp": "::", "HostPort": "7066"}, {"HostIp": "0.0.0.0", "HostPort": ""}])
+    );
+    let listed = t.docker(&format!("ps --filter name={server} --format {{{{.Ports}}}}")).ok();
+    assert_eq!(listed, "[::]:7066->80/tcp");
+    eventually_reads(Place::inside(t.daemon().machine()), "[::1]:7066", "hello");
 }
 
 fn the_client_lists_ports(t: &Test) {

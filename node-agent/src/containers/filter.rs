@@ -142,9 +142,13 @@ impl<'a> Filter<'a> {
         if published.is_empty() && exposed.is_empty() {
             return true;
         }
-        let on_host = |port: &PublishedPort| PortSpec { port: port.host_port, ..port.container_port };
+        let is_published = |port: &PublishedPort| {
+            port.host_port.is_some_and(|on_host| {
+                is_within(PortSpec { port: on_host, ..port.container_port }, published)
+            })
+        };
         view.state.run().is_some()
-            && (view.published.iter().any(|port| is_within(on_host(port), published))
+            && (view.published.iter().any(is_published)
                 || view.spec.networking.exposed.iter().any(|port| is_within(*port, exposed)))
     }
 }

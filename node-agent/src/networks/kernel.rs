@@ -50,7 +50,7 @@ pub(super) fn overlay_network_spec(
 fn bridge(network: &Network, pools: &[PoolRecord], config: &NetworkConfig) -> Result<BridgeSpec, NetError> {
     let options = BridgeOptions::parse(&network.spec.options)?;
     let open = |mode: GatewayMode| match (mode, config.direct_routing) {
-        (GatewayMode::Nat, DirectRouting::Allowed) => GatewayMode::NatUnprotected,
+        (GatewayMode::Nat, DirectRouting::Allowed) => GatewayMode::NatDirect,
         (mode, _) => mode,
     };
     Ok(BridgeSpec {

@@ -3,7 +3,7 @@
 //! Start reading at [`Plan`] and at `State::plan`, which gives addresses out. What a plan means for the kernel is in
 //! `sandbox_spec.rs`; who carries it out, in `sandboxes.rs`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use overlay_net::ipam::Family;
@@ -278,21 +278,35 @@ impl State {
                 status: self.status(plan, given)?,
             })
         });
-        let published = sandbox.published.iter().filter_map(|port| {
-            let host = port.host?;
-            let container_port = PortSpec { port: port.container_port, protocol: from_net(port.protocol) };
-            Some(PublishedPort { container_port, host_ip: host.ip(), host_port: host.port() })
-        });
         Ok(NetworkRun {
             sandbox: SandboxRecord { id: plan.id, netns: sandbox.netns.clone() },
             joined: joined.collect(),
-            published: published.collect(),
+            published: published(&sandbox),
             memory: serde_json::to_value(Memory {
                 sandbox: sandbox.clone(),
                 assignments: plan.assignments.clone(),
             })
             .map_err(|source| NodeError::failed("remember the container's network", source))?,
         })
+    }
+}
+
+/// What is shown of the ports: those that are translated before those that are only open, as dockerd has them.
+fn published(sandbox: &Sandbox) -> Vec<PublishedPort> {
+    let (translated, open): (Vec<_>, Vec<_>) = sandbox.published.iter().partition(|port| port.host.is_some());
+    let shown = |port: &overlay_net::PublishedPort| PublishedPort {
+        container_port: PortSpec { port: port.container_port, protocol: from_net(port.protocol) },
+        host_ip: port.host.map_or_else(|| unspecified(port.target.ip()), |host| host.ip()),
+        host_port: port.host.map(|host| host.port()),
+    };
+    translated.into_iter().chain(open).map(shown).collect()
+}
+
+/// Every address of a family.
+fn unspecified(of_family: IpAddr) -> IpAddr {
+    match of_family {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     }
 }
 

@@ -376,13 +376,14 @@ fn host_ports(task: &Task, view: &ContainerView) -> Vec<PublishedServicePort> {
     let wanted = task.endpoint.ports.iter().filter(|port| port.mode == PublishMode::Host);
     wanted
         .filter_map(|port| {
-            let found = view.published.iter().find(|published| {
+            let leading_there = view.published.iter().filter(|published| {
                 let inside = published.container_port;
-                inside.port == port.target
-                    && inside.protocol == port.protocol
-                    && (port.published == 0 || published.host_port == port.published)
-            })?;
-            Some(PublishedServicePort { published: found.host_port, ..port.clone() })
+                inside.port == port.target && inside.protocol == port.protocol
+            });
+            let found = leading_there
+                .filter_map(|published| published.host_port)
+                .find(|number| port.published == 0 || *number == port.published)?;
+            Some(PublishedServicePort { published: found, ..port.clone() })
         })
         .collect()
 }

@@ -205,6 +205,7 @@ pub(crate) enum Chain {
     Intra,
     DenyIcc,
     IntoNat,
+    IntoDirect,
     IntoRouted,
     Postrouting,
 }
@@ -220,6 +221,7 @@ impl Chain {
             Self::Intra => "intra",
             Self::DenyIcc => "deny_icc",
             Self::IntoNat => "into_nat",
+            Self::IntoDirect => "into_direct",
             Self::IntoRouted => "into_routed",
             Self::Postrouting => "postrouting",
         }
@@ -236,6 +238,7 @@ impl Chain {
             Self::Intra,
             Self::DenyIcc,
             Self::IntoNat,
+            Self::IntoDirect,
             Self::IntoRouted,
             Self::Postrouting,
         ]
@@ -310,6 +313,8 @@ pub(crate) enum Field {
     DestinationAddress,
     Protocol,
     DestinationPort,
+    /// What somebody has written on the packet, as in `meta mark`.
+    Mark,
     ConntrackState,
     ConntrackStatus,
     /// Kind of route to the destination, as in `fib daddr type`.

@@ -20,12 +20,12 @@ pub use self::expr::{Element, Family};
 use self::nft::{TableDef, Transaction};
 use self::rules::{SETS, TABLE};
 use crate::error::{NetError, Result};
-use crate::host::Management;
+use crate::host::{Config, Management, PacketMark};
 use crate::netlink::{Protocol, Socket};
 use crate::spec::PublishedPort;
 
 /// Raised whenever the rules change, so that a newer daemon replaces an older one's table.
-const RULES_VERSION: u32 = 2;
+const RULES_VERSION: u32 = 3;
 
 /// Writes our tables and remembers what should be in them.
 #[derive(Debug)]
@@ -41,7 +41,16 @@ struct State {
     /// grace period (10 ms and more).
     socket: Option<Socket>,
     elements: [BTreeSet<Element>; 2],
-    policy: Policy,
+    ruling: Ruling,
+}
+
+/// What differs between the rules of one node and those of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ruling {
+    /// What becomes of forwarded packets that concern no network of ours.
+    pub(crate) forward: Policy,
+    /// What enters every network that is not internal.
+    pub(crate) accepted: Option<PacketMark>,
 }
 
 /// What a synchronisation did to one table.
@@ -56,12 +65,15 @@ pub(crate) enum Synced {
 }
 
 impl Firewall {
-    /// A firewall for the managed families; writes nothing yet.
-    pub(crate) fn new(v4: Management, v6: Management) -> Self {
+    /// A firewall for the managed families; writes nothing yet. Foreign packets pass.
+    pub(crate) fn new(config: &Config) -> Self {
         let managed = |(family, management)| (management == Management::Managed).then_some(family);
-        let families = [(Family::V4, v4), (Family::V6, v6)].into_iter().filter_map(managed).collect();
-        let state =
-            State { socket: None, elements: [BTreeSet::new(), BTreeSet::new()], policy: Policy::Accept };
+        let families = [(Family::V4, config.firewall_v4), (Family::V6, config.firewall_v6)]
+            .into_iter()
+            .filter_map(managed)
+            .collect();
+        let ruling = Ruling { forward: Policy::Accept, accepted: config.accepted_mark };
+        let state = State { socket: None, elements: [BTreeSet::new(), BTreeSet::new()], ruling };
         Self { families, state: Mutex::new(state) }
     }
 
@@ -73,18 +85,18 @@ impl Firewall {
     /// Makes foreign forwarded packets be dropped from now on.
     pub(crate) fn drop_foreign(&self) -> Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.policy == Policy::Drop {
+        if state.ruling.forward == Policy::Drop {
             return Ok(());
         }
-        state.policy = Policy::Drop;
-        let State { socket, elements, policy } = &mut *state;
+        state.ruling.forward = Policy::Drop;
+        let State { socket, elements, ruling } = &mut *state;
         let socket = open(socket)?;
-        self.families.iter().try_for_each(|&family| replace(socket, family, &elements[slot(family)], *policy))
+        self.families.iter().try_for_each(|&family| replace(socket, family, &elements[slot(family)], *ruling))
     }
 
     /// Makes foreign forwarded packets be dropped from the next synchronisation on.
     pub(crate) fn expect_drop(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).policy = Policy::Drop;
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).ruling.forward = Policy::Drop;
     }
 
     /// Makes the tables hold exactly these elements, whatever they held before.
@@ -93,10 +105,10 @@ impl Firewall {
     pub(crate) fn sync(&self, wanted: [BTreeSet<Element>; 2]) -> Result<Vec<(Family, Synced)>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.elements = wanted;
-        let State { socket, elements, policy } = &mut *state;
+        let State { socket, elements, ruling } = &mut *state;
         let socket = open(socket)?;
         let sync =
-            |&family: &Family| Ok((family, sync_family(socket, family, &elements[slot(family)], *policy)?));
+            |&family: &Family| Ok((family, sync_family(socket, family, &elements[slot(family)], *ruling)?));
         self.families.iter().map(sync).collect()
     }
 
@@ -178,9 +190,13 @@ const fn slot(family: Family) -> usize {
     }
 }
 
-fn comment(policy: Policy) -> String {
-    let policy = if policy == Policy::Drop { "drop" } else { "accept" };
-    format!("Shoal container networking, rules {RULES_VERSION}, forward {policy}; changes are overwritten")
+fn comment(ruling: Ruling) -> String {
+    let forward = if ruling.forward == Policy::Drop { "drop" } else { "accept" };
+    let mark =
+        ruling.accepted.map(|mark| format!(", mark {:#x}/{:#x}", mark.value, mark.mask)).unwrap_or_default();
+    format!(
+        "Shoal container networking, rules {RULES_VERSION}, forward {forward}{mark}; changes are overwritten"
+    )
 }
 
 impl State {
@@ -191,16 +207,16 @@ impl State {
             Ok(()) => Ok(()),
             Err(error) => {
                 tracing::warn!(?family, %error, "nftables table shoal was changed from outside, writing it again");
-                replace(socket, family, &self.elements[slot(family)], self.policy)
+                replace(socket, family, &self.elements[slot(family)], self.ruling)
             }
         }
     }
 }
 
-fn replace(socket: &mut Socket, family: Family, elements: &BTreeSet<Element>, policy: Policy) -> Result<()> {
+fn replace(socket: &mut Socket, family: Family, elements: &BTreeSet<Element>, ruling: Ruling) -> Result<()> {
     let elements: Vec<Element> = elements.iter().cloned().collect();
-    let chains = rules::chains(family, policy);
-    let comment = comment(policy);
+    let chains = rules::chains(family, ruling);
+    let comment = comment(ruling);
     let definition = TableDef { table: TABLE, comment: &comment, sets: &SETS, chains: &chains };
     nft::replace_table(socket, family, &definition, &elements)
         .map_err(NetError::kernel("write nftables table shoal"))
@@ -210,11 +226,11 @@ fn sync_family(
     socket: &mut Socket,
     family: Family,
     wanted: &BTreeSet<Element>,
-    policy: Policy,
+    ruling: Ruling,
 ) -> Result<Synced> {
     let failed = || NetError::kernel("read nftables table shoal");
-    if !is_intact(socket, family, policy).map_err(failed())? {
-        return replace(socket, family, wanted, policy).map(|()| Synced::Replaced);
+    if !is_intact(socket, family, ruling).map_err(failed())? {
+        return replace(socket, family, wanted, ruling).map(|()| Synced::Replaced);
     }
     let present = read_all(socket, family).map_err(failed())?;
     let surplus: Vec<Element> = present.difference(wanted).cloned().collect();
@@ -226,19 +242,19 @@ fn sync_family(
     transaction.remove_elements(&surplus);
     transaction.add_elements(&missing);
     if transaction.commit(socket).is_err() {
-        return replace(socket, family, wanted, policy).map(|()| Synced::Replaced);
+        return replace(socket, family, wanted, ruling).map(|()| Synced::Replaced);
     }
     Ok(Synced::Elements(surplus.len() + missing.len()))
 }
 
 /// Whether the rules are the ones that this version writes. Elements are compared one by one; rules by their number in
 /// each chain, because the kernel does not give expressions back as they were written.
-fn is_intact(socket: &mut Socket, family: Family, policy: Policy) -> io::Result<bool> {
-    if nft::table_comment(socket, family, TABLE)?.as_deref() != Some(&comment(policy)) {
+fn is_intact(socket: &mut Socket, family: Family, ruling: Ruling) -> io::Result<bool> {
+    if nft::table_comment(socket, family, TABLE)?.as_deref() != Some(&comment(ruling)) {
         return Ok(false);
     }
     let count = |chain: &ChainDef| (chain.chain.name().to_owned(), chain.rules.len());
-    let wanted: BTreeSet<(String, usize)> = rules::chains(family, policy).iter().map(count).collect();
+    let wanted: BTreeSet<(String, usize)> = rules::chains(family, ruling).iter().map(count).collect();
     Ok(wanted == nft::rule_counts(socket, family, TABLE)?.into_iter().collect())
 }
 

@@ -11,8 +11,9 @@
 //! - `prerouting`, `output` -> `publish`: a packet to an address of this node and a published port goes to the
 //!   container, from outside, from containers, and from the node itself.
 //! - `forward`: inside one network everything passes (`intra`) unless icc is denied; into a network only translated
-//!   connections (`into_nat`), or also open ports (`into_routed`), or everything, as the gateway mode says.
-//!   A direct packet to a container's address has no translation and is dropped.
+//!   connections (`into_nat`), or also published ports at the container's own address (`into_direct`, `into_routed`), or
+//!   everything, as the gateway mode says. A direct packet to a container's address has no translation and is dropped,
+//!   unless it comes from a trusted interface to a published port, or with the mark that the administrator accepts.
 //! - `postrouting`: connections that leave a network take the node's address; those that come back into one of our
 //!   networks through a published port, too, for the answer must pass here again.
 
@@ -20,10 +21,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
+use super::Ruling;
 use super::expr::{
     Chain, ChainDef, Comparison, Element, Expr, Family, Field, Hook, Part, Policy, Register, Rule, Set,
     SetDef, Stored, Value, Verdict, address, concat, interface,
 };
+use crate::host::PacketMark;
 use crate::spec::{
     BridgeSpec, DriverSpec, Endpoint, GatewayMode, Icc, Masquerade, NetworkSpec, PublishedPort, Reach,
 };
@@ -77,14 +80,15 @@ pub(crate) const SETS: [SetDef; 13] = [
 ];
 
 /// Every chain with its rules.
-pub(crate) fn chains(family: Family, forward: Policy) -> Vec<ChainDef> {
+pub(crate) fn chains(family: Family, ruling: Ruling) -> Vec<ChainDef> {
     let hook = |kind, number, priority, policy| Some(Hook { kind, number, priority, policy });
     let mut chains = vec![
         plain(Chain::Publish, publish_rules(family)),
-        plain(Chain::DenyIcc, deny_icc_rules(family)),
+        plain(Chain::DenyIcc, deny_icc_rules(family, ruling)),
         plain(Chain::Intra, intra_rules(family)),
-        plain(Chain::IntoNat, into_rules(Vec::new())),
-        plain(Chain::IntoRouted, into_rules(routed_rules(family))),
+        plain(Chain::IntoNat, into_rules(ruling, vec![from_trusted(open_ports(family))])),
+        plain(Chain::IntoDirect, into_rules(ruling, vec![open_ports(family)])),
+        plain(Chain::IntoRouted, into_rules(ruling, vec![open_ports(family), ping_rule(family)])),
         ChainDef {
             chain: Chain::Prerouting,
             hook: hook("nat", HOOK_PREROUTING, PRIORITY_DSTNAT, Policy::Accept),
@@ -97,7 +101,7 @@ pub(crate) fn chains(family: Family, forward: Policy) -> Vec<ChainDef> {
         },
         ChainDef {
             chain: Chain::Forward,
-            hook: hook("filter", HOOK_FORWARD, PRIORITY_FILTER, forward),
+            hook: hook("filter", HOOK_FORWARD, PRIORITY_FILTER, ruling.forward),
             rules: forward_rules(family),
         },
         ChainDef {
@@ -154,30 +158,37 @@ pub fn network_elements(network: &NetworkSpec, family: Family) -> Vec<Element> {
 
 /// What published ports contribute to the sets of one family.
 ///
-/// A port whose two sides differ in family, or that is bound to ::1, cannot be translated by the kernel and
-/// contributes nothing: netd proxies it.
+/// A port whose two sides differ in family, or that is bound to ::1, cannot be translated by the kernel: netd proxies it.
+/// Which ports of a container are published is noted for those who may come to its own address; ports that share a
+/// container's port share that note.
 pub fn port_elements(ports: &[PublishedPort], family: Family) -> Vec<Element> {
     ports
         .iter()
         .filter(|port| Family::of(port.target.ip()) == family)
-        .filter_map(|port| {
-            let protocol = [port.protocol.number()];
-            let Some(host) = port.host else {
-                let key = concat(&[&address(port.target.ip()), &protocol, &port.target.port().to_be_bytes()]);
-                return Some(member(Set::Open, key));
-            };
-            kernel_translates(host, port.target).then(|| {
-                let target = concat(&[&address(port.target.ip()), &port.target.port().to_be_bytes()]);
-                let host_port = host.port().to_be_bytes();
-                if host.ip().is_unspecified() {
-                    mapped(Set::PublishedAny, concat(&[&protocol, &host_port]), Value::Bytes(target))
-                } else {
-                    let key = concat(&[&protocol, &address(host.ip()), &host_port]);
-                    mapped(Set::Published, key, Value::Bytes(target))
-                }
-            })
+        .flat_map(|port| {
+            let key = [
+                &address(port.target.ip())[..],
+                &[port.protocol.number()],
+                &port.target.port().to_be_bytes(),
+            ];
+            let translated = port.host.and_then(|host| translation(port, host));
+            translated.into_iter().chain([member(Set::Open, concat(&key))])
         })
         .collect()
+}
+
+fn translation(port: &PublishedPort, host: SocketAddr) -> Option<Element> {
+    let protocol = [port.protocol.number()];
+    let target = concat(&[&address(port.target.ip()), &port.target.port().to_be_bytes()]);
+    let host_port = host.port().to_be_bytes();
+    kernel_translates(host, port.target).then(|| {
+        if host.ip().is_unspecified() {
+            mapped(Set::PublishedAny, concat(&[&protocol, &host_port]), Value::Bytes(target))
+        } else {
+            let key = concat(&[&protocol, &address(host.ip()), &host_port]);
+            mapped(Set::Published, key, Value::Bytes(target))
+        }
+    })
 }
 
 /// What the legacy links of an endpoint contribute to the sets of one family.
@@ -207,6 +218,7 @@ fn into_verdict(bridge: &BridgeSpec, family: Family) -> Verdict {
     }
     match gateway_mode(bridge, family) {
         GatewayMode::Nat => Verdict::Goto(Chain::IntoNat),
+        GatewayMode::NatDirect => Verdict::Goto(Chain::IntoDirect),
         GatewayMode::NatUnprotected => Verdict::Accept,
         GatewayMode::Routed => Verdict::Goto(Chain::IntoRouted),
         GatewayMode::Isolated => Verdict::Drop,
@@ -222,7 +234,10 @@ pub(crate) fn gateway_mode(bridge: &BridgeSpec, family: Family) -> GatewayMode {
 }
 
 fn source_element(bridge: &BridgeSpec, family: Family, name: &[u8]) -> Option<Element> {
-    let translated = matches!(gateway_mode(bridge, family), GatewayMode::Nat | GatewayMode::NatUnprotected);
+    let translated = matches!(
+        gateway_mode(bridge, family),
+        GatewayMode::Nat | GatewayMode::NatDirect | GatewayMode::NatUnprotected
+    );
     if bridge.masquerade == Masquerade::Off || !translated {
         return None;
     }
@@ -371,26 +386,46 @@ fn intra_rules(family: Family) -> Vec<Rule> {
     ]
 }
 
-fn deny_icc_rules(family: Family) -> Vec<Rule> {
+fn deny_icc_rules(family: Family, ruling: Ruling) -> Vec<Rule> {
     let flow = [Field::SourceAddress, Field::DestinationAddress, Field::Protocol, Field::DestinationPort];
-    vec![
+    let mut rules = vec![
         rule([translated(), verdict(Verdict::Accept)]),
         rule([in_set(family, &flow, Set::Links), verdict(Verdict::Accept)]),
-        verdict(Verdict::Drop),
-    ]
-}
-
-fn into_rules(extra: Vec<Rule>) -> Vec<Rule> {
-    // Names of interfaces are the same in both families.
-    let trusted = in_set(Family::V4, &[Field::InInterface, Field::OutInterface], Set::Trusted);
-    let mut rules = vec![rule([translated(), verdict(Verdict::Accept)])];
-    rules.extend(extra);
-    rules.push(rule([trusted, verdict(Verdict::Accept)]));
+    ];
+    rules.extend(marked_rule(ruling));
     rules.push(verdict(Verdict::Drop));
     rules
 }
 
-fn routed_rules(family: Family) -> Vec<Rule> {
+/// `meta mark and mask == value accept`
+fn marked_rule(ruling: Ruling) -> Option<Rule> {
+    let PacketMark { value, mask } = ruling.accepted?;
+    let [value, mask] = [value, mask].map(|number| number.to_ne_bytes().to_vec());
+    let marked =
+        vec![Expr::Load(Field::Mark, 0), Expr::Mask(0, mask), Expr::Compare(0, Comparison::Equal, value)];
+    Some(rule([marked, verdict(Verdict::Accept)]))
+}
+
+fn into_rules(ruling: Ruling, own: Vec<Rule>) -> Vec<Rule> {
+    let mut rules = vec![rule([translated(), verdict(Verdict::Accept)])];
+    rules.extend(own);
+    rules.extend(marked_rule(ruling));
+    rules.push(verdict(Verdict::Drop));
+    rules
+}
+
+/// Published ports at the container's own address.
+fn open_ports(family: Family) -> Rule {
+    let flow = [Field::DestinationAddress, Field::Protocol, Field::DestinationPort];
+    rule([in_set(family, &flow, Set::Open), verdict(Verdict::Accept)])
+}
+
+/// Names of interfaces are the same in both families.
+fn from_trusted(allowed: Rule) -> Rule {
+    rule([in_set(Family::V4, &[Field::InInterface, Field::OutInterface], Set::Trusted), allowed])
+}
+
+fn ping_rule(family: Family) -> Rule {
     let (icmp, echo_request) = match family {
         Family::V4 => (1, 8),
         Family::V6 => (58, 128),
@@ -401,9 +436,7 @@ fn routed_rules(family: Family) -> Vec<Rule> {
         Expr::Load(Field::IcmpType, 0),
         Expr::Compare(0, Comparison::Equal, vec![echo_request]),
     ];
-    let open =
-        in_set(family, &[Field::DestinationAddress, Field::Protocol, Field::DestinationPort], Set::Open);
-    vec![rule([open, verdict(Verdict::Accept)]), rule([ping, verdict(Verdict::Accept)])]
+    rule([ping, verdict(Verdict::Accept)])
 }
 
 fn postrouting_rules(family: Family) -> Vec<Rule> {

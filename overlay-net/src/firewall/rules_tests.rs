@@ -7,6 +7,10 @@ use crate::firewall::expr::Part;
 use crate::spec::{LinkFlow, MacAddr, Protocol, SubnetSpec};
 use shoal_types::{EndpointId, NetworkId};
 
+fn ruling(forward: Policy) -> Ruling {
+    Ruling { forward, accepted: Some(PacketMark { value: 2, mask: 3 }) }
+}
+
 fn bridge(change: impl FnOnce(&mut BridgeSpec)) -> NetworkSpec {
     let mut spec = BridgeSpec {
         bridge: "br-test".parse().unwrap(),
@@ -47,7 +51,7 @@ fn sets(network: &NetworkSpec, family: Family) -> Vec<String> {
 #[test]
 fn each_kind_of_network_is_in_its_sets() {
     type Case = (fn(&mut BridgeSpec), &'static [&'static str]);
-    let cases: [Case; 7] = [
+    let cases: [Case; 8] = [
         (|_| {}, &["bridges", "into Goto(IntoNat)", "masqueraded", "same", "subnets"]),
         (
             |b| b.icc = Icc::Denied,
@@ -58,6 +62,10 @@ fn each_kind_of_network_is_in_its_sets() {
         (
             |b| b.gateway_mode_v4 = GatewayMode::Routed,
             &["bridges", "into Goto(IntoRouted)", "same", "subnets"],
+        ),
+        (
+            |b| b.gateway_mode_v4 = GatewayMode::NatDirect,
+            &["bridges", "into Goto(IntoDirect)", "masqueraded", "same", "subnets"],
         ),
         (
             |b| b.gateway_mode_v4 = GatewayMode::NatUnprotected,
@@ -110,7 +118,7 @@ fn published_ports_go_to_the_right_map_or_to_none() {
         (port(Some("192.0.2.1:8080"), "172.20.0.2:80"), Family::V4, Some(Set::Published)),
         (port(Some("127.0.0.1:8080"), "172.20.0.2:80"), Family::V4, Some(Set::Published)),
         (port(Some("[::]:8080"), "[fd00::2]:80"), Family::V6, Some(Set::PublishedAny)),
-        (port(None, "172.20.0.2:80"), Family::V4, Some(Set::Open)),
+        (port(None, "172.20.0.2:80"), Family::V4, None),
         // The kernel cannot translate between families, nor from ::1.
         (port(Some("[::]:8080"), "172.20.0.2:80"), Family::V4, None),
         (port(Some("[::]:8080"), "172.20.0.2:80"), Family::V6, None),
@@ -119,7 +127,9 @@ fn published_ports_go_to_the_right_map_or_to_none() {
     ];
     for (port, family, expected) in cases {
         let sets: Vec<Set> = port_elements(&[port], family).iter().map(|element| element.set).collect();
-        assert_eq!(sets, Vec::from_iter(expected), "{port:?}");
+        // Whoever may come to the container's own address finds the port there.
+        let open = (Family::of(port.target.ip()) == family).then_some(Set::Open);
+        assert_eq!(sets, Vec::from_iter(expected.into_iter().chain(open)), "{port:?}");
     }
     let element = &port_elements(&[port(Some("192.0.2.1:8080"), "172.20.0.2:80")], Family::V4)[0];
     assert_eq!(element.key, [6, 0, 0, 0, 192, 0, 2, 1, 0x1f, 0x90, 0, 0]);
@@ -148,7 +158,7 @@ fn links_name_client_server_and_port() {
 #[test]
 fn rules_refer_only_to_sets_and_chains_that_exist_and_end_base_chains_by_policy() {
     for family in Family::ALL {
-        let chains = chains(family, Policy::Drop);
+        let chains = chains(family, ruling(Policy::Drop));
         let known: BTreeSet<Chain> = chains.iter().map(|def| def.chain).collect();
         let sets: BTreeSet<Set> = SETS.iter().map(|def| def.set).collect();
         assert_eq!(sets.len(), SETS.len());
@@ -172,7 +182,7 @@ fn rules_refer_only_to_sets_and_chains_that_exist_and_end_base_chains_by_policy(
 #[test]
 fn look_ups_load_as_many_registers_as_their_keys_have() {
     for family in Family::ALL {
-        for rule in chains(family, Policy::Accept).iter().flat_map(|chain| &chain.rules) {
+        for rule in chains(family, ruling(Policy::Accept)).iter().flat_map(|chain| &chain.rules) {
             let mut filled = 0;
             for expr in rule {
                 match expr {

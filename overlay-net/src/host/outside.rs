@@ -282,11 +282,17 @@ fn write_rules(
     let links = |endpoints: &[Endpoint], family| -> Vec<Element> {
         endpoints.iter().flat_map(|endpoint| link_elements(endpoint, family)).collect()
     };
+    let published = previous.map(|sandbox| sandbox.published.as_slice()).unwrap_or_default();
+    let kept: Vec<PublishedPort> =
+        published.iter().filter(|port| !released.contains(port)).copied().collect();
     for family in Family::ALL {
         // An endpoint that stays may have other links than before.
         let before = previous.map(|sandbox| links(&sandbox.endpoints, family)).unwrap_or_default();
         let wanted = links(&plan.endpoints, family);
+        // Two ports of the node may lead to the same one of the container.
+        let stay: Vec<Element> = port_elements(&kept, family);
         let mut gone = port_elements(released, family);
+        gone.retain(|element| !stay.contains(element));
         gone.extend(before.iter().filter(|link| !wanted.contains(link)).cloned());
         shared.firewall.remove(family, &gone)?;
         let mut fresh = port_elements(added, family);

@@ -21,6 +21,7 @@ use super::script::Script;
 use crate::error::{NetError, Result};
 use crate::firewall::Family;
 use crate::firewall::expr::{Hook, Policy, interface};
+use crate::host::PacketMark;
 use crate::netlink::codec::Batch;
 use crate::netlink::{Protocol, Socket, existing_is_fine, route};
 use crate::overlay::spec::OverlaySpec;
@@ -64,7 +65,7 @@ pub(crate) fn install(
     sysctl::write(&sysctl::interface_key("net.ipv4.conf", name, "rp_filter"), "2")?;
     let mut batch = Batch::default();
     for &(_, next_hop) in &families {
-        let mark = route::Mark { value: mark_of(own), mask: mask_of(own) };
+        let mark = PacketMark { value: mark_of(own), mask: mask_of(own) };
         route::add_marked_default(&mut batch, ROUTES, mark, index, next_hop);
     }
     let outcomes = socket.run(&batch).map_err(NetError::kernel("route answers to the routing mesh"))?;

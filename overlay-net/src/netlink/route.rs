@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use super::codec::{ACK, Batch, CREATE, DUMP, EXCL, REPLACE, attribute, u32_at};
 use super::{INET, INET6, Socket, address, family, octets};
+use crate::host::PacketMark;
 
 const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
@@ -83,15 +84,14 @@ pub(crate) fn on_links(socket: &mut Socket, family: u8) -> io::Result<Vec<(IpAdd
     })
 }
 
-/// Which packets a routing rule is for: those whose mark has the value under the mask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Mark {
-    pub(crate) value: u32,
-    pub(crate) mask: u32,
-}
-
 /// Routes packets with a mark to a next hop, by a table of their own.
-pub(crate) fn add_marked_default(batch: &mut Batch, table: u32, mark: Mark, index: u32, gateway: IpAddr) {
+pub(crate) fn add_marked_default(
+    batch: &mut Batch,
+    table: u32,
+    mark: PacketMark,
+    index: u32,
+    gateway: IpAddr,
+) {
     let mut header = header(family(gateway), 0, RT_SCOPE_UNIVERSE, RTNH_F_ONLINK);
     // The table is in an attribute.
     header[4] = 0;

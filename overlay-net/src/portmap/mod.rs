@@ -73,7 +73,7 @@ pub(crate) fn plan(request: PublishSpec, targets: &Targets, proxy: Management) -
         };
         let Some(target) = own else { continue };
         match target.mode {
-            GatewayMode::Nat | GatewayMode::NatUnprotected => {
+            GatewayMode::Nat | GatewayMode::NatDirect | GatewayMode::NatUnprotected => {
                 planned.bindings.push(Binding { address, target });
             }
             GatewayMode::Routed if Family::of(address) == Family::of(target.address) => {

@@ -155,6 +155,34 @@ fn gateway_modes_open_what_they_say() {
 }
 
 #[test]
+fn only_published_ports_are_open_to_those_who_may_come_directly() {
+    in_world(|world| {
+        let direct =
+            world.network("direct", &["172.20.0.0/16"], |b| b.gateway_mode_v4 = GatewayMode::NatDirect);
+        let trusting = world.network("trusting", &["172.21.0.0/16"], |b| {
+            b.trusted_host_interfaces = vec!["eth0".parse().unwrap()];
+        });
+        let nobody = world.network("nobody", &["172.22.0.0/16"], |b| {
+            b.trusted_host_interfaces = vec!["eth1".parse().unwrap()];
+        });
+        let lan = Place::Inside(&world.neighbour);
+        let servers = [(&direct, "172.20.0.2"), (&trusting, "172.21.0.2"), (&nobody, "172.22.0.2")];
+        for (number, (network, address)) in (0..).zip(servers) {
+            let container = world.container_with(&[(network, &[&format!("{address}/16")])], |spec| {
+                spec.publish.extend([0, 10].map(|more| super::world::publish(80, 8080 + number + more)));
+            });
+            serve_in(&container, 80, "web");
+            serve_in(&container, 81, "hidden");
+            assert_eq!(tcp(lan, &format!("{NODE}:{}", 8090 + number)).unwrap(), "web 192.0.2.9");
+            assert_no_tcp(lan, &format!("{address}:81"));
+        }
+        assert_eq!(tcp(lan, "172.20.0.2:80").unwrap(), "web 192.0.2.9");
+        assert_eq!(tcp(lan, "172.21.0.2:80").unwrap(), "web 192.0.2.9");
+        assert_no_tcp(lan, "172.22.0.2:80");
+    });
+}
+
+#[test]
 fn isolated_bridges_have_no_address() {
     in_world(|world| {
         let net = world.network("net", &["172.20.0.0/16"], |b| {

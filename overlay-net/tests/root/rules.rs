@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use overlay_net::Desired;
 use overlay_net::firewall::Family;
 use overlay_net::firewall::rules::network_elements;
+use overlay_net::{Desired, PacketMark, Reach};
 
-use super::packets::{Place, assert_alive, connect, serve_in, tcp};
-use super::world::{NODE, World, in_world, ip, publish, run};
+use super::packets::{Place, assert_alive, assert_no_tcp, connect, serve_in, tcp};
+use super::world::{NODE, World, in_configured_world, in_world, ip, publish, run};
 
 /// Rules of a chain as `nft` prints them.
 fn chain(family: &str, name: &str) -> Vec<String> {
@@ -51,7 +51,14 @@ fn the_tables_read_as_they_are_meant() {
                 "ct status dnat accept",
                 "ip6 daddr . meta l4proto . th dport @open accept",
                 "icmpv6 type echo-request accept",
-                "iifname . oifname @trusted accept",
+                "drop",
+            ]
+        );
+        assert_eq!(
+            chain("ip", "into_nat"),
+            [
+                "ct status dnat accept",
+                "iifname . oifname @trusted ip daddr . meta l4proto . th dport @open accept",
                 "drop",
             ]
         );
@@ -209,7 +216,33 @@ fn turning_forwarding_on_does_not_make_the_node_a_router() {
             })
             .unwrap();
         world.neighbour.run(|| ip(&format!("route add 10.99.0.0/24 via {NODE}"))).unwrap();
-        super::packets::assert_no_tcp(Place::Inside(&foreign), "192.0.2.9:80");
+        assert_no_tcp(Place::Inside(&foreign), "192.0.2.9:80");
         overlay_net::netns::remove(&path).unwrap();
+    });
+}
+
+#[test]
+fn packets_with_the_accepted_mark_enter_networks_that_are_not_internal() {
+    let accept_two_of_three = |config: &mut overlay_net::Config| {
+        config.accepted_mark = Some(PacketMark { value: 2, mask: 3 });
+    };
+    in_configured_world(accept_two_of_three, |world| {
+        assert!(chain("ip", "into_nat").contains(&"meta mark & 0x00000003 == 0x00000002 accept".to_owned()));
+        let net = world.network("net", &["172.20.0.0/16", "fd00:20::/64"], |_| {});
+        let web = world.container(&[(&net, &["172.20.0.2/16", "fd00:20::2/64"])]);
+        let hidden = world.network("hidden", &["172.21.0.0/16"], |bridge| bridge.reach = Reach::Internal);
+        let secret = world.container(&[(&hidden, &["172.21.0.2/16"])]);
+        serve_in(&web, 80, "web");
+        serve_in(&secret, 80, "secret");
+        let lan = Place::Inside(&world.neighbour);
+        run("nft", "add table inet mine");
+        run("nft", "add chain inet mine marks { type filter hook prerouting priority raw ; }");
+        run("nft", "add rule inet mine marks iifname eth0 meta mark set 0xd");
+        assert_no_tcp(lan, "172.20.0.2:80");
+        run("nft", "flush chain inet mine marks");
+        run("nft", "add rule inet mine marks iifname eth0 meta mark set 0xe");
+        assert_eq!(tcp(lan, "172.20.0.2:80").unwrap(), "web 192.0.2.9");
+        assert_eq!(tcp(lan, "[fd00:20::2]:80").unwrap(), "web 2001:db8:1::9");
+        assert_no_tcp(lan, "172.21.0.2:80");
     });
 }

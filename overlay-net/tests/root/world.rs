@@ -161,6 +161,7 @@ pub(crate) fn configuration(dir: &Path, netd: &Arc<Mutex<Vec<Child>>>) -> Config
         firewall_v6: Management::Managed,
         forwarding: Management::Managed,
         forward_policy: ForwardPolicy::Drop,
+        accepted_mark: None,
         proxy: Management::Managed,
     }
 }

@@ -144,15 +144,15 @@ pub struct EndpointStatus {
     pub dns_names: Vec<String>,
 }
 
-/// A port of the host that leads to a port of the container.
+/// A port of the container that is published, and what leads to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishedPort {
     /// The port inside.
     pub container_port: PortSpec,
     /// Address of the host; unspecified is every one of its family.
     pub host_ip: IpAddr,
-    /// Port of the host.
-    pub host_port: u16,
+    /// Port of the host; `None` where nothing is translated and the container's own address is open (routed networks).
+    pub host_port: Option<u16>,
 }
 
 /// A mount that the container has or will have, found out at creation.

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use overlay_net::PacketMark;
+use overlay_net::host::ForwardPolicy;
 use serde_json::Value;
 
 use super::{ConfigError, Settings};
@@ -45,8 +47,12 @@ pub(crate) struct NetworkSettings {
     pub(crate) firewall_v6: bool,
     /// Whether forwarding is switched on.
     pub(crate) forwarding: bool,
+    /// What becomes of foreign packets when it was Shoal who switched it on.
+    pub(crate) forward_policy: ForwardPolicy,
     /// Whether containers may be reached at their own addresses from other machines.
     pub(crate) direct_routing: bool,
+    /// Packets that may enter every network that is not internal.
+    pub(crate) accepted_mark: Option<PacketMark>,
     /// Pools of subnets, base and size; empty are the built-in ones.
     pub(crate) address_pools: Vec<(IpNet, u8)>,
     /// Options of new networks by driver.
@@ -102,7 +108,12 @@ pub(super) fn network_settings(settings: &Settings) -> Result<NetworkSettings, C
         firewall_v4: on("iptables"),
         firewall_v6: on("ip6tables"),
         forwarding: on("ip-forward"),
+        forward_policy: match settings.bool("ip-forward-no-drop") {
+            Some(true) => ForwardPolicy::Accept,
+            _ => ForwardPolicy::Drop,
+        },
         direct_routing: settings.bool("allow-direct-routing").unwrap_or(false),
+        accepted_mark: settings.text("bridge-accept-fwmark").map(packet_mark).transpose()?,
         address_pools: address_pools(settings)?,
         default_options: default_network_options(settings),
         host_gateway: addresses(settings, "host-gateway-ips")?,
@@ -115,6 +126,27 @@ pub(super) fn network_settings(settings: &Settings) -> Result<NetworkSettings, C
 fn parsed<T: std::str::FromStr>(settings: &Settings, name: &str) -> Result<Option<T>, ConfigError> {
     let parse = |text: &str| text.parse().map_err(|_| ConfigError::value(format!("invalid {name}: {text}")));
     settings.text(name).map(parse).transpose()
+}
+
+/// `MARK` or `MARK/MASK`, both in Go's notations: decimal, `0x`, `0o` or a leading zero, `0b`.
+fn packet_mark(text: &str) -> Result<PacketMark, ConfigError> {
+    let number = |text: &str| {
+        let lower = text.to_ascii_lowercase();
+        let (digits, radix) = match lower.as_bytes() {
+            [b'0', b'x', ..] => (&lower[2..], 16),
+            [b'0', b'o', ..] => (&lower[2..], 8),
+            [b'0', b'b', ..] => (&lower[2..], 2),
+            [b'0', _, ..] => (&lower[1..], 8),
+            _ => (lower.as_str(), 10),
+        };
+        // A sign is no digit, though Rust takes one.
+        u32::from_str_radix(digits, radix).ok().filter(|_| !digits.starts_with('+'))
+    };
+    let invalid = |what: &str| ConfigError::value(format!("invalid firewall {what} \"{text}\""));
+    let (value, mask) = text.split_once('/').map_or((text, None), |(value, mask)| (value, Some(mask)));
+    let value = number(value).ok_or_else(|| invalid("mark"))?;
+    let mask = mask.map_or(Some(u32::MAX), number).ok_or_else(|| invalid("mask"))?;
+    Ok(PacketMark { value, mask })
 }
 
 fn addresses(settings: &Settings, name: &str) -> Result<Vec<IpAddr>, ConfigError> {
@@ -153,4 +185,30 @@ fn default_network_options(settings: &Settings) -> BTreeMap<String, BTreeMap<Str
         pairs.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
     };
     drivers.into_iter().flatten().map(|(driver, value)| (driver.clone(), options(value))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packet_marks_are_read_as_go_reads_numbers() {
+        let mark = |value, mask| Some(PacketMark { value, mask });
+        for (text, expected) in [
+            ("2/3", mark(2, 3)),
+            ("0x2/0XFF", mark(2, 255)),
+            ("010/0b11", mark(8, 3)),
+            ("0o17", mark(15, u32::MAX)),
+            ("0", mark(0, u32::MAX)),
+            ("", None),
+            ("+1", None),
+            ("1/", None),
+            ("x", None),
+            ("4294967296", None),
+        ] {
+            assert_eq!(packet_mark(text).ok(), expected, "{text}");
+        }
+        let refused = packet_mark("2/y").unwrap_err();
+        assert_eq!(refused.to_string(), "invalid firewall mask \"2/y\"");
+    }
 }

@@ -116,8 +116,11 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     same("bip", Text, "IPv4 address and prefix of the default bridge"),
     same("bip6", Text, "IPv6 address and prefix of the default bridge"),
     same("bridge", Text, "Name of the default bridge, or none").short('b'),
-    same("bridge-accept-fwmark", Text, "Accept packets with this firewall mark into bridge networks")
-        .refused("not supported by the nftables rules of shoald"),
+    same(
+        "bridge-accept-fwmark",
+        Text,
+        "Accept packets with this firewall mark, MARK or MARK/MASK, into bridge networks",
+    ),
     key("builder", Json, ""),
     keyed("cdi-spec-dir", "cdi-spec-dirs", List, "Directories of CDI specifications"),
     same("cgroup-parent", Text, "Parent cgroup of all containers"),
@@ -165,8 +168,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         .reloads(),
     same("ip", Text, "Address at which ports are published (default all)"),
     same("ip-forward", Bool, "Switch IP forwarding on (default true)"),
-    same("ip-forward-no-drop", Bool, "Accepted for compatibility")
-        .ignored("the policy of other tables is never changed"),
+    same("ip-forward-no-drop", Bool, "Forward foreign packets, too, after switching IP forwarding on"),
     same("ip-masq", Bool, "Masquerade packets that leave bridge networks (default true)"),
     same("ip6tables", Bool, "Install firewall rules for IPv6 (default true)"),
     same("iptables", Bool, "Install firewall rules (default true)"),

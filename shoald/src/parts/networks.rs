@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use node_agent::networks::{BridgeOwner, DefaultBridge, DirectRouting, NetworkConfig};
 use node_agent::userns::namespaces::NamespaceMaker;
 use overlay_net::dns::files::ResolvOverrides;
-use overlay_net::host::{ForwardPolicy, Management};
+use overlay_net::host::Management;
 use overlay_net::ipam::{BasePool, ula_base};
 
 use crate::config::Config;
@@ -60,7 +60,8 @@ pub(crate) fn network_config(config: &Config, identity: &str) -> NetworkConfig {
             firewall_v4: managed(wanted.firewall_v4),
             firewall_v6: managed(wanted.firewall_v6),
             forwarding: managed(wanted.forwarding),
-            forward_policy: ForwardPolicy::Drop,
+            forward_policy: wanted.forward_policy,
+            accepted_mark: wanted.accepted_mark,
             proxy: Management::Managed,
         },
     }

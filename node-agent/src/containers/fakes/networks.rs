@@ -176,8 +176,8 @@ impl ContainerNetworks for FakeNetworks {
                         && taken.container_port.protocol == port.container_port.protocol
                 })
             }) {
-                let message =
-                    format!("Bind for 0.0.0.0:{} failed: port is already allocated", port.host_port);
+                let number = port.host_port.unwrap_or_default();
+                let message = format!("Bind for 0.0.0.0:{number} failed: port is already allocated");
                 return Err(NodeError::failed(
                     "failed to set up container networking",
                     std::io::Error::other(message),
@@ -297,6 +297,7 @@ fn publish(request: &NetworkRequest) -> Result<Vec<PublishedPort>, NodeError> {
             |(first, _)| first,
         );
         let host_ip = wish.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let host_port = Some(host_port);
         ports.push(PublishedPort { container_port: wish.container_port, host_ip, host_port });
     }
     Ok(ports)

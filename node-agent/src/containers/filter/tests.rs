@@ -37,7 +37,7 @@ fn view(byte: u8, name: &str, state: ContainerState) -> ContainerView {
     let published = PublishedPort {
         container_port: spec.networking.exposed[0],
         host_ip: [0, 0, 0, 0].into(),
-        host_port: 9000 + u16::from(byte),
+        host_port: Some(9000 + u16::from(byte)),
     };
     let mount = MountPoint {
         kind: MountKind::Volume,
