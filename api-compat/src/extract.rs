@@ -72,6 +72,11 @@ impl Call {
         self.names.first().map_or("", String::as_str)
     }
 
+    /// The path's further parameter, of those that have one.
+    pub(crate) fn second_name(&self) -> &str {
+        self.names.get(1).map_or("", String::as_str)
+    }
+
     /// The body's length, if the client has told it.
     pub(crate) fn content_length(&self) -> Option<u64> {
         self.headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()

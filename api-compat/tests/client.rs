@@ -54,7 +54,11 @@ pub(crate) fn api() -> (Api, Arc<Fake>) {
 
 /// The API in front of this node.
 pub(crate) fn api_of(fake: &Arc<Fake>) -> Api {
-    let daemon = DaemonInfo { version: "1.2.3".into(), ..DaemonInfo::default() };
+    api_with(fake, DaemonInfo { version: "1.2.3".into(), ..DaemonInfo::default() })
+}
+
+/// The API of this daemon, in front of this node.
+pub(crate) fn api_with(fake: &Arc<Fake>, daemon: DaemonInfo) -> Api {
     Api::new(ApiState {
         node: fake.node(),
         cluster: manager::NotAMember::bundle(),

@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use jiff::Timestamp;
 use node_agent::NodeError;
+use node_agent::api::checkpoints::*;
 use node_agent::api::containers::*;
 use node_agent::api::events::*;
 use node_agent::api::execs::*;
@@ -55,6 +57,7 @@ impl Fake {
             views: self.clone(),
             streams: self.clone(),
             files: self.clone(),
+            checkpoints: self.clone(),
             execs: self.clone(),
             images: self.clone(),
             transfers: self.clone(),
@@ -349,6 +352,27 @@ impl Execs for Fake {
     async fn resize(&self, id: &str, height: u16, width: u16) -> Result<(), NodeError> {
         self.note(format!("exec resize {height} {width}"))?;
         Execs::inspect(self, id).await.map(drop)
+    }
+}
+
+#[async_trait]
+impl Checkpoints for Fake {
+    async fn checkpoint(&self, name: &str, wish: CheckpointWish) -> Result<(), NodeError> {
+        let CheckpointWish { checkpoint, after } = wish;
+        self.note(format!("checkpoint {name} {} {:?} {after:?}", checkpoint.name, checkpoint.root))
+    }
+
+    async fn checkpoints(&self, name: &str, root: Option<PathBuf>) -> Result<Vec<String>, NodeError> {
+        self.note(format!("checkpoints {name} {root:?}"))?;
+        Ok(vec!["first".to_owned()])
+    }
+
+    async fn remove_checkpoint(&self, name: &str, checkpoint: CheckpointName) -> Result<(), NodeError> {
+        self.note(format!("remove checkpoint {name} {} {:?}", checkpoint.name, checkpoint.root))
+    }
+
+    async fn restore(&self, name: &str, checkpoint: CheckpointName) -> Result<(), NodeError> {
+        self.note(format!("restore {name} {} {:?}", checkpoint.name, checkpoint.root))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The API in front of a fake node: every reply is checked against the description of its version.
 #![cfg(test)]
 
+mod checkpoints;
 mod client;
 mod cluster;
 mod containers;

@@ -259,8 +259,6 @@ async fn what_is_not_done_is_refused_with_a_reason() {
         ("POST", "/build/cancel", 400),
         ("GET", "/plugins/x/json", 404),
         ("POST", "/plugins/pull", 501),
-        ("GET", "/containers/one/checkpoints", 501),
-        ("DELETE", "/containers/one/checkpoints/c", 501),
         ("GET", "/debug/pprof/heap", 501),
     ] {
         let answer = ask(&api, method, target).await;

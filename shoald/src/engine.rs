@@ -156,6 +156,7 @@ impl Engine {
             views: Arc::new(containers.clone()),
             streams: Arc::new(containers.clone()),
             files: Arc::new(Files::new(containers.clone(), images.clone())),
+            checkpoints: Arc::new(containers.clone()),
             execs: Arc::new(containers.clone()),
             images: Arc::new(images.clone()),
             transfers: Arc::new(images.clone()),

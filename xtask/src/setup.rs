@@ -24,6 +24,7 @@ const TO_TEST: &[Need] = &[
     ("dockerd", "docker.io"),
     ("runc", "runc"),
     ("crun", "crun"),
+    ("criu", "criu"),
     ("docker-registry", "docker-registry"),
     ("docker-compose", "docker-compose"),
     ("skopeo", "skopeo"),
@@ -91,6 +92,8 @@ pub(crate) fn for_vm() -> Result<()> {
         ("depmod", "kmod"),
         ("busybox", "busybox-static"),
         ("apparmor_parser", "apparmor"),
+        ("runc", "runc"),
+        ("criu", "criu"),
     ])
 }
 

@@ -9,6 +9,7 @@
 //! that is not known is refused in words of our own, or passed on.
 
 pub mod bytes;
+pub mod checkpoint;
 pub mod cluster;
 pub mod container_config;
 pub mod container_create;

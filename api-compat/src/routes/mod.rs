@@ -16,7 +16,7 @@ use crate::route::Route;
 /// Every operation, by noun.
 pub(crate) fn all() -> Vec<Route> {
     let mut nouns = vec![
-        ("Container", refused::checkpoint_routes()),
+        ("Container", containers::checkpoints::routes()),
         ("Container", containers::routes()),
         ("Exec", exec::routes()),
         ("Image", images::build_routes()),

@@ -14,9 +14,6 @@ use crate::reply::{self, Outcome};
 use crate::route::ParamKind::Integer;
 use crate::route::{Route, delete, get, post};
 
-/// Docker's answer where experimental features are off.
-const EXPERIMENTAL: &str = "This experimental feature is disabled by default. Start the Docker daemon in experimental mode in order to enable it.";
-
 /// The build cache.
 pub(crate) fn build_cache_routes() -> Vec<Route> {
     vec![
@@ -79,24 +76,6 @@ pub(crate) fn plugin_routes() -> Vec<Route> {
     ]
 }
 
-/// Checkpoints of containers.
-pub(crate) fn checkpoint_routes() -> Vec<Route> {
-    let refuse = |route: Route, id, summary| route.about(id, summary).fails(&[501]).refused();
-    vec![
-        refuse(get("/containers/{id}/checkpoints", no_checkpoints), "CheckpointList", "Lists checkpoints."),
-        refuse(
-            post("/containers/{id}/checkpoints", no_checkpoints),
-            "CheckpointCreate",
-            "Makes a checkpoint.",
-        ),
-        refuse(
-            delete("/containers/{id}/checkpoints/{checkpoint}", no_checkpoints),
-            "CheckpointDelete",
-            "Removes a checkpoint.",
-        ),
-    ]
-}
-
 /// Inspection of a Go program, which this is not.
 pub(crate) fn debug_routes() -> Vec<Route> {
     let refuse = |route: Route, id| {
@@ -131,10 +110,6 @@ async fn no_plugins(_call: Call) -> Outcome {
 
 async fn no_such_plugin(call: Call) -> Outcome {
     Err(ApiError::new(ErrorKind::NotFound, format!("plugin {:?} not found", call.name())))
-}
-
-async fn no_checkpoints(_call: Call) -> Outcome {
-    Err(ApiError::not_implemented(EXPERIMENTAL))
 }
 
 async fn no_go(_call: Call) -> Outcome {

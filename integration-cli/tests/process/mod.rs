@@ -1,5 +1,6 @@
 //! What a process inside a container sees and may do: user, limits, devices, rights, file system, namespaces.
 
+mod checkpoint;
 mod devices;
 mod filesystem;
 mod init;
@@ -15,6 +16,7 @@ use integration_cli::{Case, Container, Session};
 
 pub(crate) fn cases() -> Vec<Case> {
     [
+        checkpoint::cases(),
         devices::cases(),
         filesystem::cases(),
         init::cases(),

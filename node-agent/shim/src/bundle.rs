@@ -17,8 +17,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::ProcessError;
 use crate::protocol::{
     CONFIG_FILE, ConsoleSize, EXIT_FILE, ExitRecord, INIT_PID_FILE, LAUNCH_FILE, Launch, PROTOCOL_VERSION,
-    ProcessRecord, SHIM_PID_FILE, SOCKET_FILE,
+    ProcessRecord, RuntimeChoice, SHIM_PID_FILE, SOCKET_FILE,
 };
+use crate::stdio::NullDevice;
 
 /// What this process has to know of the OCI spec; the runtime reads the rest.
 #[derive(Debug, Deserialize)]
@@ -141,6 +142,14 @@ impl Bundle {
     /// What dies with the init process.
     pub(crate) fn pid_namespace(&self) -> PidNamespace {
         self.config.get().map_or(PidNamespace::Private, Config::pid_namespace)
+    }
+
+    /// Whose null device is safe with the runtime.
+    pub(crate) fn null_device(&self) -> NullDevice {
+        match self.launch.runtime {
+            RuntimeChoice::Embedded { .. } => NullDevice::Machine,
+            RuntimeChoice::CommandLine { .. } => NullDevice::Own,
+        }
     }
 
     /// Removes what only makes sense while a shim lives, so that the directory can serve another run.

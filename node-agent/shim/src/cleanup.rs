@@ -120,6 +120,7 @@ fn record_exit(cgroup: Option<&Cgroup>, failures: &mut Vec<String>) {
         oom_killed,
         at: Timestamp::now(),
         unstarted: true,
+        checkpointed: false,
     };
     if let Err(error) = bundle::write_exit(&exit) {
         failures.push(error.to_string());

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use rustix::process::{Pid, WaitStatus};
 
 use crate::bundle::{self, Console, PidNamespace};
+use crate::checkpoint::Departure;
 use crate::log::LogWriter;
 use crate::process::{Shim, wrong_phase};
 use crate::protocol::{Answer, Event, ExitRecord, Failure, FailureKind, Phase, StdinMode};
@@ -23,6 +24,9 @@ use crate::stdio::Plan;
 /// How long output is collected after a process has ended: dockerd's figure. Usually the end of the streams comes first;
 /// it does not when a descendant outside the process' fate holds them open.
 pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(2);
+
+/// How long a runtime command may go on when the shim is asked to end.
+const HURRY_TIME: Duration = Duration::from_secs(5);
 
 /// How far the container is, with what has to be known then.
 #[derive(Debug)]
@@ -112,7 +116,14 @@ pub(crate) fn exit_record(status: WaitStatus) -> ExitRecord {
         Some(signal) => 128 + signal,
         None => status.exit_status().unwrap_or_default(),
     };
-    ExitRecord { code, signal, oom_killed: false, at: Timestamp::now(), unstarted: false }
+    ExitRecord {
+        code,
+        signal,
+        oom_killed: false,
+        at: Timestamp::now(),
+        unstarted: false,
+        checkpointed: false,
+    }
 }
 
 pub(crate) fn internal(doing: &str, error: impl std::fmt::Display) -> Failure {
@@ -149,7 +160,8 @@ impl Shim {
             Console::None => {
                 let stdin = self.bundle.launch.stdin != StdinMode::Closed;
                 let owner = self.bundle.launch.stdio_owner;
-                let plan = Plan { stdin, stdout: true, stderr: true, owner };
+                let null = self.bundle.null_device();
+                let plan = Plan { stdin, stdout: true, stderr: true, owner, null };
                 let ends = self.init.open_pipes(plan, &self.poller);
                 ends.map(ProcessStdio::Ends).map_err(|error| internal("make the container's streams", error))
             }
@@ -237,6 +249,7 @@ impl Shim {
             oom_killed: false,
             at: Timestamp::now(),
             unstarted: false,
+            checkpointed: false,
         };
         self.write_exit(&exit);
         if let Err(error) = self.init.abandon_output(&self.poller) {
@@ -254,6 +267,7 @@ impl Shim {
         exit.oom_killed = self.oom.kills() > 0;
         // One that is being started may have run already.
         exit.unstarted = matches!(self.life, Life::Creating | Life::Created { .. });
+        exit.checkpointed = self.departure == Departure::IntoCheckpoint;
         self.write_exit(&exit);
         if self.bundle.pid_namespace() == PidNamespace::Shared {
             self.kill_leftovers();
@@ -262,6 +276,14 @@ impl Shim {
             report(&format!("cannot collect the container's output: {error}"));
         }
         self.life = Life::Ending { exit, before };
+    }
+
+    /// The processes were killed for a checkpoint; the init process may have been reaped already.
+    pub(crate) fn note_departure(&mut self) {
+        let Life::Ending { exit, .. } = &mut self.life else { return };
+        exit.checkpointed = true;
+        let exit = *exit;
+        self.write_exit(&exit);
     }
 
     fn write_exit(&self, exit: &ExitRecord) {
@@ -298,6 +320,9 @@ impl Shim {
         if let Err(error) = self.init.finish(&self.poller) {
             report(&format!("cannot finish the container's output: {error}"));
         }
+        if self.awaits_checkpoint() {
+            return;
+        }
         self.enter(Life::Exited(exit));
     }
 
@@ -314,7 +339,7 @@ impl Shim {
         }
         let Shutdown::Asked(reply) = self.shutdown else { return };
         if !self.commands.is_idle() {
-            return self.commands.hurry();
+            return self.commands.hurry(HURRY_TIME);
         }
         match self.life {
             Life::Creating | Life::Starting { .. } | Life::Ending { .. } => {}

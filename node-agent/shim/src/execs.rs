@@ -166,6 +166,7 @@ impl Shim {
                     stdout: is_attached && request.streams.stdout,
                     stderr: is_attached && request.streams.stderr,
                     owner: self.bundle.launch.stdio_owner,
+                    null: self.bundle.null_device(),
                 };
                 let ends = session.open_pipes(plan, &self.poller);
                 ends.map(ProcessStdio::Ends).map_err(|error| internal("make the streams of an exec", error))

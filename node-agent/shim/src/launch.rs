@@ -32,6 +32,10 @@ pub struct Launch {
     /// when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdio_owner: Option<(u32, u32)>,
+    /// The directory of a checkpoint that the container goes on from; it starts anew when left out. For runtimes with a
+    /// command line only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore_from: Option<PathBuf>,
 }
 
 /// The runtime that a shim drives.
@@ -82,7 +86,7 @@ pub enum RootfsSource {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StdinMode {
-    /// `/dev/null`.
+    /// The null device.
     Closed,
     /// Open as long as the container lives (Docker's `OpenStdin`).
     Open,

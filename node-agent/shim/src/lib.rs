@@ -7,6 +7,7 @@
 //! daemon's side of the protocol is `node-agent/src/shim_client`.
 
 mod bundle;
+mod checkpoint;
 mod cleanup;
 mod container;
 mod error;

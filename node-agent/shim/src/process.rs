@@ -16,6 +16,7 @@ use node_runtime::cgroup::Cgroup;
 use rustix::process::Pid;
 
 use crate::bundle::Bundle;
+use crate::checkpoint::Departure;
 use crate::container::{Life, Shutdown};
 use crate::error::ProcessError;
 use crate::execs::Exec;
@@ -52,6 +53,8 @@ pub(crate) struct Shim {
     /// The container's cgroup, from its creation on.
     pub(crate) cgroup: Option<Cgroup>,
     pub(crate) oom: OomWatch,
+    /// Why the container ends, if a checkpoint is the reason.
+    pub(crate) departure: Departure,
     pub(crate) shutdown: Shutdown,
     pub(crate) control: Option<Control>,
     pub(crate) next_session: u32,
@@ -121,6 +124,7 @@ impl Shim {
             commands: Commands::default(),
             cgroup: None,
             oom: OomWatch::default(),
+            departure: Departure::default(),
             shutdown: Shutdown::NotAsked,
             control: None,
             next_session: 1,

@@ -29,6 +29,8 @@
 //! See the constants. All writes of the shim are atomic (a new file, renamed), and [`EXIT_FILE`] is on disk
 //! before anybody is told of the exit. What the daemon writes into [`LAUNCH_FILE`] is in `launch.rs`. These modules define types only; the IO is in `socket.rs` and in the client.
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -37,7 +39,10 @@ use shoal_types::ExecId;
 pub use crate::launch::{Launch, LogConfig, LogFileConfig, RootfsSource, RuntimeChoice, StdinMode};
 
 /// The version of this protocol, in [`Hello`] and [`Launch`].
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
+
+/// The first version that knows [`Call::Checkpoint`].
+pub const CHECKPOINTS_SINCE: u32 = 2;
 
 /// The most bytes of JSON that a frame may carry: a process with the largest environment the kernel takes fits.
 pub const MAX_FRAME_LEN: usize = 8 * 1024 * 1024;
@@ -87,6 +92,9 @@ pub struct ExitRecord {
     /// dead shim has found no trace of it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unstarted: bool,
+    /// Whether the processes were killed because a checkpoint holds their state ([`AfterCheckpoint::Exit`]).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub checkpointed: bool,
 }
 
 /// The first frame of a client.
@@ -208,6 +216,14 @@ pub enum Call {
     Pause,
     /// Lets them run again. Repeating it is no failure.
     Resume,
+    /// Writes the state of all processes into a directory, which appears when it is whole; goes on if the daemon goes away.
+    /// Legal in [`Phase::Running`], one at a time. The reply comes when the directory is there, before the exit is told.
+    Checkpoint {
+        /// The directory: absolute, in one that exists.
+        place: PathBuf,
+        /// What becomes of the processes.
+        after: AfterCheckpoint,
+    },
     /// Sends a signal to the process of an exec.
     SignalExec {
         /// Which exec.
@@ -234,6 +250,16 @@ pub enum Call {
     /// Deletes the container from its runtime and ends the shim, after every attached client has got its output. A container that still runs is killed first.
     /// The reply comes when nothing of the container is left; the connection then closes.
     Shutdown,
+}
+
+/// What becomes of a container after a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AfterCheckpoint {
+    /// It runs on.
+    Run,
+    /// It is killed.
+    Exit,
 }
 
 /// Who gets a signal.
@@ -421,6 +447,8 @@ pub enum FailureKind {
     NotRunning,
     /// No such exec.
     NoSuchExec,
+    /// What shall be made is there already, or somebody else is making it.
+    AlreadyExists,
     /// The request itself is wrong: version, id used twice, signal number.
     Invalid,
     /// The shim or the kernel failed.
@@ -437,6 +465,7 @@ impl FailureKind {
             | Self::WrongPhase
             | Self::NotRunning
             | Self::NoSuchExec
+            | Self::AlreadyExists
             | Self::Invalid
             | Self::Internal => 128,
         }
@@ -463,8 +492,14 @@ mod tests {
             r#"{"reply":{"id":8,"result":{"Err":{"kind":"command_not_found","message":"no"}}}}"#
         );
         let at = Timestamp::from_nanosecond(1_763_640_000_123_456_789).unwrap();
-        let exited =
-            Phase::Exited(ExitRecord { code: 137, signal: Some(9), oom_killed: true, at, unstarted: false });
+        let exited = Phase::Exited(ExitRecord {
+            code: 137,
+            signal: Some(9),
+            oom_killed: true,
+            at,
+            unstarted: false,
+            checkpointed: false,
+        });
         assert_eq!(
             serde_json::to_string(&Message::Event(Event::Phase(exited))).unwrap(),
             r#"{"event":{"phase":{"exited":{"code":137,"signal":9,"oom_killed":true,"at":"2025-11-20T12:00:00.123456789Z"}}}}"#

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, WaitStatus};
 use shoal_types::ExecId;
 
+use crate::checkpoint::Checkpoint;
 use crate::container::Life;
 use crate::process::Shim;
 use crate::protocol::Failure;
@@ -18,15 +19,13 @@ use crate::runtime::NewProcess;
 use crate::runtime::command_line::RunningCommand;
 use crate::sys;
 
-/// How long a runtime command may go on when the shim is asked to end.
-const HURRY_TIME: Duration = Duration::from_secs(5);
-
 /// What a runtime command is run for.
 #[derive(Debug)]
 pub(crate) enum Errand {
     Create(ReplyTo),
     Start(ReplyTo),
     Exec(ExecId),
+    Checkpoint(Checkpoint),
     Delete,
 }
 
@@ -50,19 +49,24 @@ impl Commands {
         self.running.is_empty()
     }
 
+    /// Whether one of them writes a checkpoint.
+    pub(crate) fn has_checkpoint(&self) -> bool {
+        self.running.iter().any(|(_, errand)| matches!(errand, Errand::Checkpoint(_)))
+    }
+
     /// When the commands run out of time, if they have to hurry.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
     /// Lets the commands finish, but not for ever: one that hangs is killed. To be called again at the deadline.
-    pub(crate) fn hurry(&mut self) {
+    pub(crate) fn hurry(&mut self, patience: Duration) {
         let now = Instant::now();
-        let deadline = *self.deadline.get_or_insert(now + HURRY_TIME);
+        let deadline = *self.deadline.get_or_insert(now + patience);
         if deadline > now {
             return;
         }
-        self.deadline = Some(now + HURRY_TIME);
+        self.deadline = Some(now + patience);
         for (command, _) in &self.running {
             // It is reaped like one that ended by itself, and fails.
             let _ = sys::send_signal(command.pid(), libc::SIGKILL);
@@ -99,7 +103,7 @@ impl Shim {
 
     fn child_ended(&mut self, pid: Pid, status: WaitStatus) {
         if let Some((command, errand)) = self.commands.take(pid) {
-            self.conclude(&errand, command.conclude(status));
+            self.conclude(errand, command.conclude(status));
             if self.commands.is_idle() {
                 // Whatever is left ended without being anything but an orphan.
                 self.commands.early_exits.clear();
@@ -119,11 +123,12 @@ impl Shim {
         }
     }
 
-    fn conclude(&mut self, errand: &Errand, outcome: Result<Option<NewProcess>, Failure>) {
+    fn conclude(&mut self, errand: Errand, outcome: Result<Option<NewProcess>, Failure>) {
         match errand {
-            Errand::Create(reply) => self.created(*reply, outcome),
-            Errand::Start(reply) => self.started(*reply, outcome.map(drop)),
-            Errand::Exec(exec_id) => self.exec_made(*exec_id, outcome),
+            Errand::Create(reply) => self.created(reply, outcome),
+            Errand::Start(reply) => self.started(reply, outcome.map(drop)),
+            Errand::Exec(exec_id) => self.exec_made(exec_id, outcome),
+            Errand::Checkpoint(checkpoint) => self.checkpointed(checkpoint, outcome.map(drop)),
             Errand::Delete => self.deleted(outcome.map(drop)),
         }
     }

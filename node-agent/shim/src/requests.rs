@@ -26,6 +26,7 @@ impl Shim {
         let result = match &request.call {
             Call::Create => return self.create(reply),
             Call::Start => return self.start(reply),
+            Call::Checkpoint { place, after } => return self.checkpoint(reply, place, *after),
             Call::Shutdown => return self.ask_shutdown(reply),
             Call::Kill { signal, scope } => self.kill(*signal, *scope).map(|()| Answer::Done),
             Call::Pause => self.set_freezer(Freezer::Frozen).map(|()| Answer::Done),
@@ -87,6 +88,11 @@ impl Shim {
     fn set_freezer(&mut self, wanted: Freezer) -> Result<(), Failure> {
         if !matches!(self.life, Life::Running { .. }) {
             return Err(wrong_phase(&self.life.phase(), "pause or resume it"));
+        }
+        if self.commands.has_checkpoint() {
+            // CRIU freezes and thaws the container as well.
+            let text = "cannot pause or resume it: a checkpoint of the container is being made";
+            return Err(Failure::new(FailureKind::WrongPhase, text));
         }
         let cgroup = self.cgroup()?;
         let changed = match wanted {

@@ -1,14 +1,17 @@
 //! The promises about a container's life: phases, exit codes, signals, failures, and what is left behind.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use node_shim::protocol::{
-    Answer, Call, EXIT_FILE, Event, ExitRecord, FailureKind, INIT_PID_FILE, KillScope, Phase, ProcessRecord,
-    RuntimeChoice, SOCKET_FILE, StdinMode,
+    Answer, Call, EXIT_FILE, Event, ExecMode, ExitRecord, FailureKind, INIT_PID_FILE, KillScope, Phase,
+    ProcessRecord, RuntimeChoice, SOCKET_FILE, StdinMode,
 };
 
-use crate::support::{Container, Machine, Runtime, is_privileged, under_every_runtime, wait_until};
+use crate::support::{
+    Container, Machine, Runtime, exec_request_of, is_privileged, under_every_runtime, wait_until,
+};
 
 fn exit_on_disk(container: &Container) -> ExitRecord {
     serde_json::from_slice(&fs::read(container.bundle.join(EXIT_FILE)).unwrap()).unwrap()
@@ -271,4 +274,40 @@ fn a_runtime_that_hangs_does_not_keep_the_shim_from_ending() {
     wait_until("the create has failed", || matches!(daemon.event(), Event::Phase(Phase::Failed(_))));
     drop(daemon);
     container.expect_shim_to_end();
+}
+
+/// Gives the machine its null device back, whatever a test finds.
+struct NullDeviceGuard;
+
+impl Drop for NullDeviceGuard {
+    fn drop(&mut self) {
+        let _ = std::os::unix::fs::chown("/dev/null", Some(0), Some(0));
+    }
+}
+
+/// crun gives the standard streams of a process to the process' user.
+#[test]
+fn the_machines_null_device_stays_the_machines() {
+    under_every_runtime(|machine, runtime| {
+        let _guard = NullDeviceGuard;
+        let user = serde_json::json!({"uid": 1000, "gid": 1000});
+        let mut container =
+            machine.container(runtime, "test -c /dev/stdin && echo >/dev/null; cat; exec sleep 1000");
+        container.config["process"]["user"] = user.clone();
+        let mut daemon = container.spawn();
+        daemon.run();
+        let process = serde_json::json!({
+            "args": ["/bin/sh", "-c", "cat; echo gone"], "cwd": "/", "env": ["PATH=/bin"], "user": user,
+        });
+        let mut exec = exec_request_of(&process);
+        exec.mode = ExecMode::Detached;
+        let exec_id = exec.exec_id;
+        daemon.exec(exec).unwrap();
+        let exit = daemon.exec_exit(exec_id);
+        let null = fs::metadata("/dev/null").unwrap();
+        assert_eq!((null.uid(), null.gid()), (0, 0), "the container's user owns the machine's null device");
+        assert_eq!(exit.code, 0, "an exec reads and writes the null device that it was given");
+        daemon.done(Call::Kill { signal: 9, scope: KillScope::Init });
+        daemon.exit();
+    });
 }

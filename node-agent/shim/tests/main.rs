@@ -5,6 +5,7 @@
 #![cfg(test)]
 
 mod attach;
+mod checkpoint;
 mod exec;
 mod lifecycle;
 mod logs;

@@ -9,6 +9,7 @@
 //! unique id prefix, in that order; a future may be dropped at any await without leaving a change half done, because
 //! changes run in the owner's task.
 
+pub mod checkpoints;
 pub mod containers;
 pub mod events;
 pub mod execs;
@@ -45,6 +46,8 @@ pub struct Node {
     pub streams: Arc<dyn streams::ContainerStreams>,
     /// Files of containers, and images made from them.
     pub files: Arc<dyn files::ContainerFiles>,
+    /// Written states of containers.
+    pub checkpoints: Arc<dyn checkpoints::Checkpoints>,
     /// Commands run beside the init process.
     pub execs: Arc<dyn execs::Execs>,
     /// Images.

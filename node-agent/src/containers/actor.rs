@@ -5,6 +5,7 @@
 //! ends when nothing can happen by itself any more, and another is made for the next request; the engine's tracker owns
 //! it, and a cancelled engine drops it at whatever it awaits, which is what a crash looks like as well.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use node_shim::protocol::{self, Phase};
@@ -39,6 +40,8 @@ pub(crate) struct Core {
     pub(crate) health: Option<Box<Monitor>>,
     /// Clients that attached before the start.
     pub(crate) attaching: Vec<PendingAttach>,
+    /// The checkpoint that the start under way goes on from.
+    pub(crate) restore_from: Option<PathBuf>,
     /// Those who wait for an answer.
     answers: Vec<(Ticket, oneshot::Sender<Result<(), Refusal>>)>,
     next_ticket: u64,
@@ -114,6 +117,7 @@ impl Core {
             bundle: Bundle::None,
             health: None,
             attaching: Vec::new(),
+            restore_from: None,
             answers: Vec::new(),
             next_ticket: 0,
             n_exits: 0,
@@ -250,6 +254,14 @@ impl Actor {
                 let ticket = self.core.ticket(answer);
                 self.feed(input_of(wish, ticket)).await
             }
+            Request::Restore(checkpoint, answer) => {
+                let ticket = self.core.ticket(answer);
+                self.core.restore_from = Some(checkpoint);
+                let fate = self.feed(Input::Start(ticket)).await;
+                // Whatever came of it: the next start is one without.
+                self.core.restore_from = None;
+                fate
+            }
             Request::Attach(request, reply) => {
                 self.attach(request, reply).await;
                 Fate::Here
@@ -325,7 +337,8 @@ impl Actor {
             Err(error) => {
                 tracing::error!(container.id = %self.core.id, %error, "cannot clean up after a dead shim");
                 let at = jiff::Timestamp::now();
-                self.feed(Input::Exited(Ended { code: 137, oom_killed: false, at })).await
+                let ended = Ended { code: 137, oom_killed: false, checkpointed: false, at };
+                self.feed(Input::Exited(ended)).await
             }
         }
     }
@@ -353,7 +366,8 @@ pub(crate) enum Fate {
 }
 
 pub(crate) fn ended(exit: protocol::ExitRecord) -> Ended {
-    Ended { code: exit.code, oom_killed: exit.oom_killed, at: exit.at }
+    let protocol::ExitRecord { code, oom_killed, checkpointed, at, .. } = exit;
+    Ended { code, oom_killed, checkpointed, at }
 }
 
 fn input_of(wish: LifeWish, ticket: Ticket) -> Input {

@@ -112,10 +112,16 @@ impl Actor {
                 None => Ok(None),
             }
         };
-        let (created, network) = tokio::join!(shim.create(), network);
-        // The network's failure is the better explanation of two.
-        let network = network.map_err(network_failed)?;
-        let pid = created.map_err(Failed::to_create)?;
+        let (network, pid) = if self.core.restore_from.is_some() {
+            // It runs as soon as it is made, and expects its network to be there.
+            let network = network.await.map_err(network_failed)?;
+            (network, shim.create().await.map_err(Failed::to_create)?)
+        } else {
+            let (created, network) = tokio::join!(shim.create(), network);
+            // The network's failure is the better explanation of two.
+            let network = network.map_err(network_failed)?;
+            (network, created.map_err(Failed::to_create)?)
+        };
         crash_point("start: container created and connected");
         let run_record = RunRecord { network, mounts, files: plan.map(|plan| plan.files) };
         run_record.write(&path).map_err(|source| NodeError::failed("write the run's record", source))?;
@@ -208,6 +214,7 @@ impl Actor {
             rootfs,
             log_path: self.shared.log_path(self.core.id),
             stdio_owner: self.shared.ids_of(&self.core.record.spec).root(),
+            restore_from: self.core.restore_from.clone(),
             config: &config,
         })
     }
@@ -385,6 +392,7 @@ impl Failed {
             | FailureKind::WrongPhase
             | FailureKind::NotRunning
             | FailureKind::NoSuchExec
+            | FailureKind::AlreadyExists
             | FailureKind::Invalid
             | FailureKind::Internal => ErrorKind::Internal,
         };

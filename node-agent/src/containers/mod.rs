@@ -21,6 +21,7 @@
 
 mod actor;
 mod attach;
+mod checkpoints;
 pub mod config;
 mod connect;
 mod create;

@@ -208,7 +208,7 @@ fn io_other(text: String) -> std::io::Error {
 }
 
 /// A refusal in Docker's words. `name` is what the client called the container.
-fn error_of(refusal: Refusal, name: &str) -> NodeError {
+pub(super) fn error_of(refusal: Refusal, name: &str) -> NodeError {
     match refusal {
         Refusal::NotModified => NodeError::NotModified,
         Refusal::Conflict(message) => NodeError::conflict(message),

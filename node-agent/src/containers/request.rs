@@ -3,6 +3,8 @@
 //! Start reading at [`Request`]. Each carries the place for its answer; a caller that goes away drops its end, and the
 //! request is carried out all the same.
 
+use std::path::PathBuf;
+
 use shoal_types::container::networking::EndpointSpec;
 use tokio::sync::oneshot;
 
@@ -19,6 +21,8 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, NodeError>>;
 pub(crate) enum Request {
     /// Something about its life.
     Life(LifeWish, oneshot::Sender<Result<(), Refusal>>),
+    /// A start that goes on from the checkpoint in this directory.
+    Restore(PathBuf, oneshot::Sender<Result<(), Refusal>>),
     /// Another name, already checked.
     Rename(String, Reply<()>),
     /// Other limits or another policy.

@@ -151,6 +151,7 @@ mod tests {
             log: LogConfig::None,
             oom_score_adj: None,
             stdio_owner: None,
+            restore_from: None,
         }
     }
 

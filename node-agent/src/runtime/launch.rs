@@ -33,13 +33,15 @@ pub(crate) struct Inputs<'a> {
     pub(crate) log_path: PathBuf,
     /// User and group on the host of root in it.
     pub(crate) stdio_owner: (u32, u32),
+    /// The checkpoint that it goes on from.
+    pub(crate) restore_from: Option<PathBuf>,
     /// The engine's settings.
     pub(crate) config: &'a EngineConfig,
 }
 
 /// Puts together what the shim is told.
 pub(crate) fn describe(inputs: Inputs<'_>) -> Result<Launch, NodeError> {
-    let Inputs { id, name, image_id, spec, rootfs, log_path, stdio_owner, config } = inputs;
+    let Inputs { id, name, image_id, spec, rootfs, log_path, stdio_owner, restore_from, config } = inputs;
     Ok(Launch {
         version: PROTOCOL_VERSION,
         container_id: id,
@@ -54,6 +56,7 @@ pub(crate) fn describe(inputs: Inputs<'_>) -> Result<Launch, NodeError> {
         log: describe_log(id, name, image_id, spec, log_path),
         oom_score_adj: None,
         stdio_owner: (stdio_owner != (0, 0)).then_some(stdio_owner),
+        restore_from,
     })
 }
 

@@ -39,6 +39,7 @@ pub(crate) fn create_failure(failure: &Failure) -> String {
         FailureKind::WrongPhase
         | FailureKind::NotRunning
         | FailureKind::NoSuchExec
+        | FailureKind::AlreadyExists
         | FailureKind::Invalid
         | FailureKind::Internal => format!("{TASK_FAILED}: {message}"),
     }

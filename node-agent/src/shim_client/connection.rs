@@ -6,15 +6,16 @@
 //! or when the last handle is dropped. It does not reconnect: that is the decision of the engine.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::BytesMut;
 use jiff::Timestamp;
 use node_shim::protocol::{
-    Answer, AttachRequest, Call, ConsoleSize, Event, ExecMode, ExecRequest, ExitRecord, Failure, Hello,
-    KillScope, Message, PROTOCOL_VERSION, Request, Role, ShimState, Target, Welcome,
+    AfterCheckpoint, Answer, AttachRequest, CHECKPOINTS_SINCE, Call, ConsoleSize, Event, ExecMode,
+    ExecRequest, ExitRecord, Failure, FailureKind, Hello, KillScope, Message, PROTOCOL_VERSION, Request,
+    Role, ShimState, Target, Welcome,
 };
 use shoal_types::ExecId;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -44,6 +45,8 @@ type ExecWaiters = Arc<Mutex<Option<HashMap<ExecId, oneshot::Sender<ExitRecord>>
 #[derive(Debug)]
 pub(super) struct ShimConnection {
     bundle: PathBuf,
+    /// The shim's version of the protocol.
+    version: u32,
     mailbox: mpsc::Sender<Outgoing>,
     exec_waiters: ExecWaiters,
 }
@@ -82,7 +85,7 @@ impl ShimConnection {
             exec_waiters: Arc::clone(&exec_waiters),
         };
         tokio::spawn(conversation.run(bundle.clone()));
-        let shim = Arc::new(Self { bundle, mailbox, exec_waiters });
+        let shim = Arc::new(Self { bundle, version, mailbox, exec_waiters });
         Ok(Some(FoundShim { shim, state, events: ShimEvents::new(receiver) }))
     }
 
@@ -133,6 +136,14 @@ impl Shim for ShimConnection {
 
     async fn resume(&self) -> Result<(), ShimError> {
         self.call_for_nothing(Call::Resume).await
+    }
+
+    async fn checkpoint(&self, place: &Path, after: AfterCheckpoint) -> Result<(), ShimError> {
+        if self.version < CHECKPOINTS_SINCE {
+            let text = "the container was started by an older release, whose shim makes no checkpoints";
+            return Err(ShimError::Refused(Failure::new(FailureKind::Invalid, text)));
+        }
+        self.call_for_nothing(Call::Checkpoint { place: place.to_owned(), after }).await
     }
 
     async fn resize(&self, target: Target, size: ConsoleSize) -> Result<(), ShimError> {

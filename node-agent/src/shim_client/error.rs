@@ -78,7 +78,9 @@ impl ShimError {
                 FailureKind::CommandNotFound | FailureKind::NotExecutable | FailureKind::Invalid => {
                     ErrorKind::InvalidArgument
                 }
-                FailureKind::WrongPhase | FailureKind::NotRunning => ErrorKind::Conflict,
+                FailureKind::WrongPhase | FailureKind::NotRunning | FailureKind::AlreadyExists => {
+                    ErrorKind::Conflict
+                }
                 FailureKind::NoSuchExec => ErrorKind::NotFound,
                 FailureKind::Runtime | FailureKind::Internal => ErrorKind::Internal,
             },

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use node_shim::protocol::{
-    AttachRequest, ConsoleSize, Event, ExecMode, ExecRequest, ExecState, ExitRecord, Failure, FailureKind,
-    KillScope, Phase, ShimState, Target,
+    AfterCheckpoint, AttachRequest, ConsoleSize, Event, ExecMode, ExecRequest, ExecState, ExitRecord,
+    Failure, FailureKind, KillScope, Phase, ShimState, Target,
 };
 use shoal_types::ExecId;
 use tokio::net::UnixStream;
@@ -307,6 +307,18 @@ impl Shim for FakeShim {
         Ok(())
     }
 
+    async fn checkpoint(&self, place: &Path, after: AfterCheckpoint) -> Result<(), ShimError> {
+        let mut inside = self.inside()?;
+        inside.require_process()?;
+        std::fs::create_dir(place).map_err(ShimError::Stream)?;
+        std::fs::write(place.join("inventory.img"), b"fake").map_err(ShimError::Stream)?;
+        if after == AfterCheckpoint::Exit {
+            inside.attached.clear();
+            inside.enter(Phase::Exited(ExitRecord { checkpointed: true, ..exit_record(128 + SIGKILL) }));
+        }
+        Ok(())
+    }
+
     async fn resize(&self, target: Target, size: ConsoleSize) -> Result<(), ShimError> {
         self.inside()?.sizes.push((target, size));
         Ok(())
@@ -375,7 +387,14 @@ impl Shim for FakeShim {
 
 fn exit_record(code: i32) -> ExitRecord {
     let signal = (code > 128).then(|| code - 128);
-    ExitRecord { code, signal, oom_killed: false, at: Timestamp::now(), unstarted: false }
+    ExitRecord {
+        code,
+        signal,
+        oom_killed: false,
+        at: Timestamp::now(),
+        unstarted: false,
+        checkpointed: false,
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

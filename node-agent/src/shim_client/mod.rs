@@ -21,7 +21,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use node_shim::protocol::{
-    AttachRequest, ConsoleSize, Event, ExecRequest, ExitRecord, KillScope, ShimState, Target,
+    AfterCheckpoint, AttachRequest, ConsoleSize, Event, ExecRequest, ExitRecord, KillScope, ShimState, Target,
 };
 use shoal_types::ExecId;
 use tokio::io::AsyncReadExt as _;
@@ -89,6 +89,10 @@ pub trait Shim: Send + Sync + std::fmt::Debug {
 
     /// Thaws the container; idempotent.
     async fn resume(&self) -> Result<(), ShimError>;
+
+    /// Writes the state of the container's processes down, to be found at `place` when it is whole; the directory around it
+    /// exists. Goes on when the future is dropped. The container's exit, if it is wanted, is told afterwards.
+    async fn checkpoint(&self, place: &Path, after: AfterCheckpoint) -> Result<(), ShimError>;
 
     /// Sets a terminal's size; remembered when the terminal does not exist yet, ignored without one.
     async fn resize(&self, target: Target, size: ConsoleSize) -> Result<(), ShimError>;

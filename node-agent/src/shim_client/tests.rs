@@ -74,6 +74,7 @@ impl Bundle {
             log: LogConfig::None,
             oom_score_adj: None,
             stdio_owner: None,
+            restore_from: None,
         };
         let namespaces = ["pid", "mount", "ipc", "uts", "network"].map(|kind| json!({"type": kind}));
         let config = json!({

@@ -48,12 +48,13 @@ const MODULES: &[&str] = &[
     "macvlan",
 ];
 
-/// What is worth a slow machine: where the kernel's own ways differ (cgroups, security modules, mounts, packet filters), and the
-/// path that everybody takes. Parts of the names of cases.
+/// What is worth a slow machine: where the kernel's own ways differ (cgroups, security modules, mounts, packet filters, what CRIU
+/// knows), and the path that everybody takes. Parts of the names of cases.
 const CORE: &[&str] = &[
     "containers::run::",
     "networks::bridge::",
     "networks::publish::",
+    "process::checkpoint::",
     "process::limits::",
     "process::namespaces::",
     "process::security::",

@@ -4,6 +4,7 @@
 
 use node_agent::api::containers::{OfRunning, OfVolumes, RemoveOptions, RemoveTarget, StopOptions};
 
+use super::checkpoints;
 use crate::error::ApiError;
 use crate::extract::Call;
 use crate::reply::{self, Outcome};
@@ -17,31 +18,17 @@ pub(super) async fn start(call: Call) -> Outcome {
             "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24",
         ));
     }
+    if let Some(checkpoint) = call.query.some_text("checkpoint") {
+        return checkpoints::restore(call, checkpoint).await;
+    }
     if call.query.some_text("checkpoint-dir").is_some() {
         return Err(ApiError::new(
             shoal_types::ErrorKind::Forbidden,
             "custom checkpointdir is not supported",
         ));
     }
-    if let Some(checkpoint) = call.query.some_text("checkpoint") {
-        if !is_checkpoint_id(&checkpoint) {
-            return Err(ApiError::invalid(format!(
-                "invalid checkpoint ID {checkpoint:?}, only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
-            )));
-        }
-        return Err(ApiError::invalid("checkpoint is only supported in experimental mode"));
-    }
     call.shared.state.node.containers.start(call.name()).await?;
     Ok(reply::no_content())
-}
-
-/// Whether a checkpoint may be called so: it becomes the name of a directory.
-fn is_checkpoint_id(text: &str) -> bool {
-    let mut bytes = text.bytes();
-    bytes.next().is_some_and(|first| first.is_ascii_alphanumeric())
-        && text.len() > 1
-        && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
-        && !text.ends_with('.')
 }
 
 /// The parameters that stop and restart share. The signal came with 1.42 and was ignored before.
@@ -96,23 +83,4 @@ pub(super) async fn remove(call: Call) -> Outcome {
     };
     call.shared.state.node.containers.remove(call.name(), options).await?;
     Ok(reply::no_content())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_checkpoint_id;
-
-    #[test]
-    fn a_checkpoint_is_called_like_a_container_and_does_not_end_in_a_dot() {
-        for (text, expected) in [
-            ("first", true),
-            ("a.b-c_1", true),
-            ("../outside", false),
-            ("a", false),
-            ("ab.", false),
-            ("", false),
-        ] {
-            assert_eq!(is_checkpoint_id(text), expected, "{text:?}");
-        }
-    }
 }

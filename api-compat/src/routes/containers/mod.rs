@@ -5,6 +5,7 @@
 mod archive;
 mod attach;
 mod change;
+pub(crate) mod checkpoints;
 mod create;
 mod inspect;
 mod lifecycle;
@@ -74,10 +75,10 @@ fn lifecycle_routes() -> Vec<Route> {
             .about("ContainerStart", "Starts a container.")
             .text("detachKeys", "Ignored: attaching is an operation of its own.")
             .text("checkpoint", "Name of the checkpoint to start from (experimental).")
-            .text("checkpoint-dir", "Not supported.")
+            .text("checkpoint-dir", "Where the checkpoint is, if not with the container.")
             .gives_nothing(204)
             .gives_nothing(304)
-            .fails(&[400, 403, 404, 409]),
+            .fails(&[400, 403, 404, 409, 501]),
         post("/containers/{id}/stop", lifecycle::stop)
             .about("ContainerStop", "Stops a container, by a signal and then by force.")
             .text("signal", "Signal instead of the container's own.")

@@ -17,9 +17,10 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use rustix::process::{Pid, WaitOptions, WaitStatus};
 use serde::Deserialize;
 
+use super::criu::CriuWork;
 use super::{NewProcess, OciRuntime, ProcessStdio, Progress, mounts};
 use crate::bundle::Bundle;
-use crate::protocol::{ExecRequest, Failure, FailureKind};
+use crate::protocol::{AfterCheckpoint, ExecRequest, Failure, FailureKind};
 use crate::sys;
 
 /// A container in the hands of a program with the OCI command line.
@@ -31,6 +32,16 @@ pub(crate) struct CommandLine {
     root: PathBuf,
     /// Numbers the files of the commands.
     n_commands: u32,
+    origin: Origin,
+}
+
+/// Where the container's processes come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// They begin.
+    Program,
+    /// They go on, from the moment at which they are made.
+    Checkpoint,
 }
 
 /// A program run that has not been concluded. Its files are in the bundle, which is the current directory.
@@ -46,6 +57,8 @@ pub(crate) struct RunningCommand {
     console: Option<Console>,
     /// The process to make, for exec.
     process_file: Option<PathBuf>,
+    /// Where CRIU says what it does, if it does anything.
+    criu: Option<CriuWork>,
 }
 
 #[derive(Debug)]
@@ -57,7 +70,7 @@ struct Console {
 impl CommandLine {
     /// A container that need not exist yet.
     pub(crate) fn new(id: String, program: PathBuf, arguments: Vec<String>, root: PathBuf) -> Self {
-        Self { id, program, arguments, root, n_commands: 0 }
+        Self { id, program, arguments, root, n_commands: 0, origin: Origin::Program }
     }
 
     fn begin(&mut self, verb: &'static str) -> Invocation {
@@ -80,6 +93,7 @@ impl CommandLine {
             pid_file: None,
             console: None,
             process_file: None,
+            criu: None,
         };
         Invocation { arguments, stdio: None, command, number: self.n_commands }
     }
@@ -89,14 +103,27 @@ impl OciRuntime for CommandLine {
     fn create(&mut self, bundle: &Bundle, stdio: ProcessStdio) -> Result<Progress<NewProcess>, Failure> {
         mounts::mount_rootfs(&bundle.launch.rootfs)
             .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))?;
-        let mut invocation = self.begin("create");
+        let mut invocation = match &bundle.launch.restore_from {
+            None => self.begin("create"),
+            Some(images) => {
+                self.origin = Origin::Checkpoint;
+                let mut invocation = self.begin("restore");
+                invocation.arguments.push("--detach".to_owned());
+                let work = CriuWork::of_restore(invocation.number);
+                invocation.use_criu(images, work);
+                invocation
+            }
+        };
         invocation.push("--bundle", display(&bundle.path));
         invocation.make_process(stdio)?;
         invocation.spawn(&self.id).map(Progress::Running)
     }
 
     fn start(&mut self) -> Result<Progress<()>, Failure> {
-        self.begin("start").spawn(&self.id).map(Progress::Running)
+        match self.origin {
+            Origin::Program => self.begin("start").spawn(&self.id).map(Progress::Running),
+            Origin::Checkpoint => Ok(Progress::Done(())),
+        }
     }
 
     fn exec(&mut self, exec: &ExecRequest, stdio: ProcessStdio) -> Result<Progress<NewProcess>, Failure> {
@@ -109,6 +136,17 @@ impl OciRuntime for CommandLine {
         invocation.arguments.push("--detach".to_owned());
         invocation.make_process(stdio)?;
         invocation.spawn(&self.id).map(Progress::Running)
+    }
+
+    fn checkpoint(&mut self, directory: &Path, after: AfterCheckpoint) -> Result<RunningCommand, Failure> {
+        let mut invocation = self.begin("checkpoint");
+        let work = CriuWork::of_dump(invocation.number);
+        invocation.use_criu(directory, work);
+        match after {
+            AfterCheckpoint::Run => invocation.arguments.push("--leave-running".to_owned()),
+            AfterCheckpoint::Exit => {}
+        }
+        invocation.spawn(&self.id)
     }
 
     fn cgroup(&self, init: Pid) -> Result<Cgroup, Failure> {
@@ -138,7 +176,14 @@ impl Invocation {
         self.arguments.extend([option.to_owned(), value]);
     }
 
-    /// Adds what is the same for the two verbs that make a process.
+    /// Adds what is the same for the two verbs that need CRIU.
+    fn use_criu(&mut self, images: &Path, work: CriuWork) {
+        self.push("--image-path", display(images));
+        self.push("--work-path", display(&absolute(work.directory())));
+        self.command.criu = Some(work);
+    }
+
+    /// Adds what is the same for the verbs that make a process.
     fn make_process(&mut self, stdio: ProcessStdio) -> Result<(), Failure> {
         let pid_file = PathBuf::from(format!("runtime-{}.pid", self.number));
         self.push("--pid-file", display(&absolute(&pid_file)));
@@ -215,8 +260,9 @@ impl RunningCommand {
     }
 
     fn failure(&self, status: WaitStatus) -> Failure {
-        let logged = fs::read_to_string(&self.log).ok().and_then(|log| last_error(&log));
-        let text = logged.unwrap_or_else(|| {
+        let logged = || fs::read_to_string(&self.log).ok().and_then(|log| last_error(&log));
+        let text = self.criu.as_ref().and_then(CriuWork::first_error).or_else(logged);
+        let text = text.unwrap_or_else(|| {
             let program = self.program.display();
             match (status.exit_status(), status.terminating_signal()) {
                 (_, Some(signal)) => format!("{program} {} was killed by signal {signal}", self.verb),
@@ -232,6 +278,9 @@ impl RunningCommand {
         for file in files.into_iter().flatten() {
             // Not all were made; the rest goes with the bundle.
             let _ = fs::remove_file(file);
+        }
+        if let Some(criu) = self.criu.take() {
+            criu.remove();
         }
     }
 }

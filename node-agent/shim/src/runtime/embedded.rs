@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use node_runtime::cgroup::Cgroup;
 use node_runtime::{
@@ -16,10 +16,13 @@ use oci_spec::runtime::{Process, Spec};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
+use super::command_line::RunningCommand;
 use super::{NewProcess, OciRuntime, ProcessStdio, Progress};
 use crate::bundle::{self, Bundle, Durability};
 use crate::error::ProcessError;
-use crate::protocol::{CONFIG_FILE, ConsoleSize, ExecRequest, Failure, FailureKind, RootfsSource};
+use crate::protocol::{
+    AfterCheckpoint, CONFIG_FILE, ConsoleSize, ExecRequest, Failure, FailureKind, RootfsSource,
+};
 
 /// What has to be known to find the container again; written by this runtime into the bundle.
 const RECORD_FILE: &str = "runtime.json";
@@ -82,6 +85,11 @@ impl OciRuntime for Embedded {
         };
         let started = node_runtime::exec(&request).map_err(|error| failure(&error))?;
         Ok(Progress::Done(NewProcess { pid: pid(started.pid)?, terminal: started.terminal }))
+    }
+
+    /// The daemon does not ask: it says which runtime can do it.
+    fn checkpoint(&mut self, _: &Path, _: AfterCheckpoint) -> Result<RunningCommand, Failure> {
+        Err(Failure::new(FailureKind::Invalid, "the built-in runtime makes no checkpoints"))
     }
 
     fn cgroup(&self, _init: Pid) -> Result<Cgroup, Failure> {

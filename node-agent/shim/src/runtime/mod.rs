@@ -6,10 +6,12 @@
 //! every process and holds the other ends of their streams.
 
 pub(crate) mod command_line;
+mod criu;
 pub(crate) mod embedded;
 pub(crate) mod mounts;
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use node_runtime::cgroup::Cgroup;
 use rustix::process::Pid;
@@ -17,7 +19,7 @@ use rustix::process::Pid;
 use self::command_line::{CommandLine, RunningCommand};
 use self::embedded::Embedded;
 use crate::bundle::Bundle;
-use crate::protocol::{ConsoleSize, ExecRequest, Failure, RuntimeChoice};
+use crate::protocol::{AfterCheckpoint, ConsoleSize, ExecRequest, Failure, RuntimeChoice};
 use crate::stdio::ChildEnds;
 
 /// The standard streams of a process to be made.
@@ -52,7 +54,8 @@ pub(crate) enum Progress<T> {
 /// The order of calls is create, start, any number of execs, delete; delete is allowed at any time and repeatable, and
 /// leaves nothing behind also after a create that failed or was never asked for.
 pub(crate) trait OciRuntime: std::fmt::Debug {
-    /// Makes the container, up to where its own program would start.
+    /// Makes the container, up to where its own program would start. One that goes on from a checkpoint runs at once; a start
+    /// then changes nothing.
     fn create(&mut self, bundle: &Bundle, stdio: ProcessStdio) -> Result<Progress<NewProcess>, Failure>;
 
     /// Starts the container's program.
@@ -60,6 +63,9 @@ pub(crate) trait OciRuntime: std::fmt::Debug {
 
     /// Adds a process to the running container.
     fn exec(&mut self, exec: &ExecRequest, stdio: ProcessStdio) -> Result<Progress<NewProcess>, Failure>;
+
+    /// Writes the state of the running container into an empty directory. Done when the command has ended.
+    fn checkpoint(&mut self, directory: &Path, after: AfterCheckpoint) -> Result<RunningCommand, Failure>;
 
     /// The cgroup of the container whose init process is `init`.
     fn cgroup(&self, init: Pid) -> Result<Cgroup, Failure>;

@@ -10,6 +10,7 @@
 
 mod client;
 mod input;
+mod null;
 mod pipes;
 mod spill;
 
@@ -25,6 +26,7 @@ use rustix::termios::Winsize;
 pub(crate) use self::client::Backlog;
 use self::client::{Client, Readiness};
 use self::input::Input;
+pub(crate) use self::null::NullDevice;
 pub(crate) use self::pipes::{ChildEnds, Plan};
 use self::spill::Spill;
 use crate::log::LogWriter;

@@ -3,7 +3,6 @@
 //! Start reading at [`make`]. Ours are non-blocking, the process' are as a program expects them. Nothing is watched or
 //! read here.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -11,11 +10,13 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use rustix::pty::OpenptFlags;
 
+use super::null::{self, NullDevice};
+
 /// How much output the kernel keeps for us: the most that it grants without asking for privileges. It is taken only
 /// when it is used, and lets a process write on while we write its log.
 const PIPE_LEN: usize = 1024 * 1024;
 
-/// Which of a process' streams lead to us; the others are `/dev/null`.
+/// Which of a process' streams lead to us; the others are the null device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) stdin: bool,
@@ -23,6 +24,8 @@ pub(crate) struct Plan {
     pub(crate) stderr: bool,
     /// User and group of the process' ends; ours when left out.
     pub(crate) owner: Option<(u32, u32)>,
+    /// Whose null device the others are.
+    pub(crate) null: NullDevice,
 }
 
 /// What becomes descriptors 0, 1 and 2 of a process.
@@ -49,22 +52,22 @@ pub(super) fn make(plan: Plan) -> io::Result<(OurEnds, ChildEnds)> {
         give(&theirs, plan.owner)?;
         (theirs, Some(ours))
     } else {
-        (File::open("/dev/null")?.into(), None)
+        (null::open(plan.null, OFlags::RDONLY)?, None)
     };
-    let (stdout, our_stdout) = output(plan.stdout, plan.owner)?;
-    let (stderr, our_stderr) = output(plan.stderr, plan.owner)?;
+    let (stdout, our_stdout) = output(plan.stdout, plan)?;
+    let (stderr, our_stderr) = output(plan.stderr, plan)?;
     Ok((OurEnds { input, outputs: [our_stdout, our_stderr] }, ChildEnds { stdin, stdout, stderr }))
 }
 
-fn output(is_wanted: bool, owner: Option<(u32, u32)>) -> io::Result<(OwnedFd, Option<OwnedFd>)> {
+fn output(is_wanted: bool, plan: Plan) -> io::Result<(OwnedFd, Option<OwnedFd>)> {
     if !is_wanted {
-        return Ok((File::options().write(true).open("/dev/null")?.into(), None));
+        return Ok((null::open(plan.null, OFlags::WRONLY)?, None));
     }
     let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
     set_nonblocking(&ours)?;
     // Refused when the user has too many pipes; the usual size works as well, only slower.
     let _ = fcntl_setpipe_size(&ours, PIPE_LEN);
-    give(&theirs, owner)?;
+    give(&theirs, plan.owner)?;
     Ok((theirs, Some(ours)))
 }
 

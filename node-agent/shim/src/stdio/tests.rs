@@ -20,7 +20,7 @@ fn what_lies_in_the_pipes_when_the_time_is_over_is_collected() {
     let poller = Poller::new().unwrap();
     let mut session = Session::new(SessionId(0), EndOfInput::ClosesInput);
     session.set_log(LogWriter::open(&LogConfig::JsonFile(file)).unwrap());
-    let plan = Plan { stdin: false, stdout: true, stderr: true, owner: None };
+    let plan = Plan { stdin: false, stdout: true, stderr: true, owner: None, null: NullDevice::Machine };
     let ends = session.open_pipes(plan, &poller).unwrap();
     session.release(&poller).unwrap();
     let lines: String = (0..10_000).map(|number| format!("{number:09}\n")).collect();

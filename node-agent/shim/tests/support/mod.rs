@@ -132,6 +132,7 @@ impl Machine {
             }),
             oom_score_adj: None,
             stdio_owner: None,
+            restore_from: None,
         };
         Container { dir, bundle, launch, config: config(id, args), shims: Vec::new() }
     }

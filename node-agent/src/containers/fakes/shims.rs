@@ -8,7 +8,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use node_shim::protocol::{
-    AttachRequest, ConsoleSize, ExecRequest, ExitRecord, Failure, FailureKind, KillScope, ShimState, Target,
+    AfterCheckpoint, AttachRequest, ConsoleSize, ExecRequest, ExitRecord, Failure, FailureKind, KillScope,
+    ShimState, Target,
 };
 use shoal_types::ExecId;
 use tokio::net::UnixStream;
@@ -102,6 +103,13 @@ impl Shim for FaultyShim {
     async fn resume(&self) -> Result<(), ShimError> {
         let call = enter(&self.faults, "shim.resume").await?;
         self.shim.resume().await?;
+        call.done().await;
+        Ok(())
+    }
+
+    async fn checkpoint(&self, place: &Path, after: AfterCheckpoint) -> Result<(), ShimError> {
+        let call = enter(&self.faults, "shim.checkpoint").await?;
+        self.shim.checkpoint(place, after).await?;
         call.done().await;
         Ok(())
     }

@@ -39,6 +39,7 @@ impl Lifecycle {
             }
             (_, Observed::Running(run)) => self.adopt_news(run),
             (ContainerState::Running(run) | ContainerState::Paused(run), Observed::Exited(ended, _)) => {
+                self.note_departure(ended);
                 self.leave(exit_of(ended, Some(&run)))
             }
             (state, observed @ Observed::Exited(ended, _)) if is_known(&state, ended) => {
@@ -54,7 +55,7 @@ impl Lifecycle {
                 ContainerState::Running(run) | ContainerState::Paused(run),
                 Observed::Unstarted | Observed::Gone,
             ) => {
-                let ended = Ended { code: UNSEEN_EXIT, oom_killed: false, at: now.wall };
+                let ended = Ended { code: UNSEEN_EXIT, oom_killed: false, checkpointed: false, at: now.wall };
                 self.leave(exit_of(ended, Some(&run)))
             }
             (ContainerState::Restarting { last, .. }, observed @ (Observed::Unstarted | Observed::Gone)) => {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use shoal_types::container::state::{ContainerState, Exit, Run};
 
 use super::{
-    Effect, Ended, Happening, HealthOrder, Lifecycle, MARKED_FOR_REMOVAL, Mode, Now, Purpose, StartKind,
-    refuse,
+    Effect, Ended, Happening, HealthOrder, LastWish, Lifecycle, MARKED_FOR_REMOVAL, Mode, Now, Purpose,
+    StartKind, refuse,
 };
 use crate::api::containers::OfVolumes;
 use crate::containers::restart::{self, EndedBy};
@@ -17,7 +17,15 @@ impl Lifecycle {
     pub(super) fn on_exited(&mut self, ended: Ended) -> Vec<Effect> {
         let Some(run) = self.condition.state.run() else { return Vec::new() };
         self.leaving = Some(exit_of(ended, Some(run)));
+        self.note_departure(ended);
         vec![Effect::Health(HealthOrder::Halt), Effect::TearDown]
+    }
+
+    /// A user wanted the end that a checkpoint brings: no policy starts the container from its beginning.
+    pub(super) fn note_departure(&mut self, ended: Ended) {
+        if ended.checkpointed {
+            self.condition.last_wish = LastWish::Stop;
+        }
     }
 
     pub(super) fn on_out_of_memory(&mut self) -> Vec<Effect> {

@@ -97,6 +97,8 @@ pub(crate) struct Ended {
     pub(crate) code: i32,
     /// Whether memory had run out.
     pub(crate) oom_killed: bool,
+    /// Whether it was killed because a checkpoint holds its state.
+    pub(crate) checkpointed: bool,
     /// When.
     pub(crate) at: Timestamp,
 }

@@ -35,7 +35,7 @@ fn exit(code: i32, seconds: u64) -> Exit {
 }
 
 fn ended(code: i32, seconds: u64) -> Ended {
-    Ended { code, oom_killed: false, at: at(seconds).wall }
+    Ended { code, oom_killed: false, checkpointed: false, at: at(seconds).wall }
 }
 
 fn failure() -> StartFailure {
@@ -688,5 +688,19 @@ fn conditions_survive_being_stored() {
         let condition = Condition { state, start_failure: Some(failure()), ..Condition::default() };
         let json = serde_json::to_string(&condition).unwrap();
         assert_eq!(serde_json::from_str::<Condition>(&json).unwrap(), condition);
+    }
+}
+
+#[test]
+fn a_container_that_went_into_a_checkpoint_is_not_started_by_its_policy() {
+    let departed = Ended { checkpointed: true, ..ended(137, 9) };
+    let mut served = machine_with(running(), Rules { policy: RestartPolicy::UnlessStopped, ..rules() });
+    play(&mut served, Input::Exited(departed), at(9));
+    let mut found = booting(running(), RestartPolicy::UnlessStopped);
+    play(&mut found, Input::Observed(Observed::Exited(departed, None)), at(9));
+    assert_eq!(found.boot_wish(), BootWish::Rest);
+    for machine in [served, found] {
+        assert_eq!(machine.condition.state, ContainerState::Exited(exit(137, 9)));
+        assert_eq!(machine.condition.last_wish, LastWish::Stop);
     }
 }

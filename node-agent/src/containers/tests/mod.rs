@@ -3,6 +3,7 @@
 //! Start reading at [`Machine`]. A machine outlives its daemons: closing an engine and booting another on the same machine is
 //! a restart, and an engine that is closed at an armed fault has crashed there.
 
+mod checkpoints;
 mod create;
 mod execs;
 mod faults;
