@@ -160,6 +160,8 @@ fn lines(news: BoxStream<'static, LogNews>) -> LineStream {
         lines: VecDeque<LogLine>,
         missing: Vec<String>,
     }
+    // What is missing comes after its end, so it is asked once more.
+    let news = news.fuse().boxed();
     let reading = Reading { news, lines: VecDeque::new(), missing: Vec::new() };
     futures_util::stream::unfold(reading, |mut reading| async move {
         loop {
