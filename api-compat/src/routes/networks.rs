@@ -98,8 +98,14 @@ async fn list(call: Call) -> Outcome {
     };
     let of_cluster = cluster_networks::listed(&call.shared.state.cluster, &filter).await;
     let networks = call.shared.state.node.networks.list(filter).await?;
+    let is_cluster_heard = of_cluster.is_some();
+    let of_cluster = of_cluster.unwrap_or_default();
     let known = cluster_networks::ids(&of_cluster);
-    let of_node = networks.iter().filter(|network| !known.contains(network.id.as_str()));
+    let is_removed = |network: &shoal_types::network::Network| {
+        is_cluster_heard && cluster_networks::is_removed(&call.shared.state.cluster, network)
+    };
+    let of_node =
+        networks.iter().filter(|network| !known.contains(network.id.as_str()) && !is_removed(network));
     let shown = of_cluster
         .iter()
         .map(convert::network::shown_of_cluster)
@@ -148,6 +154,9 @@ async fn inspect(call: Call) -> Outcome {
     let overlay = of_node.as_ref().and_then(|view| view.overlay.clone());
     let mut shown = match (of_cluster, of_node) {
         (None, None) => return Err(missing()),
+        (None, Some(view)) if cluster_networks::is_removed(&state.cluster, &view.network) => {
+            return Err(missing());
+        }
         (None, Some(view)) => convert::network::shown_view(&view),
         (Some(network), None) => convert::network::shown_of_cluster(&network),
         (Some(network), Some(view)) => {
@@ -217,13 +226,13 @@ async fn disconnect(mut call: Call) -> Outcome {
 async fn remove(call: Call) -> Outcome {
     let state = &call.shared.state;
     // What the node has of a network of the cluster goes when the cluster says so.
-    let is_local = match state.node.networks.inspect(call.name()).await {
-        Ok(view) => view.network.spec.scope == NetworkScope::Local,
-        Err(_) => false,
-    };
+    let of_node = state.node.networks.inspect(call.name()).await.ok();
+    let is_local = of_node.as_ref().is_some_and(|view| view.network.spec.scope == NetworkScope::Local);
+    let is_removed = of_node.is_some_and(|view| cluster_networks::is_removed(&state.cluster, &view.network));
     match cluster_networks::found(&state.cluster, call.name()).await {
         Ok(Some(network)) if !is_local => state.cluster.networks.remove(network.id.as_str()).await?,
         Err(error) if !is_local => return Err(error),
+        Ok(None) if is_removed => return Err(NodeError::NoSuchNetwork(call.name().to_owned()).into()),
         _ => state.node.networks.remove(call.name()).await?,
     }
     Ok(reply::no_content())

@@ -1,6 +1,7 @@
 //! Networks of the cluster, for the operations on networks, which show both kinds together.
 //!
-//! Start reading at [`listed`]. A network of the cluster that a node takes part in is known to both; the cluster's word counts. A
+//! Start reading at [`listed`]. A network of the cluster that a node takes part in is known to both; the cluster's word counts: what
+//! it has removed is not there, although the node keeps its part until the last container has left. A
 //! machine that is no manager, or a cluster that does not answer, has none to show.
 
 use std::collections::BTreeSet;
@@ -11,7 +12,7 @@ use manager::api::membership::Standing;
 use node_agent::api::networks::{NetworkFilter, NetworkOrigin, NetworkPruneFilter};
 use shoal_types::ErrorKind;
 use shoal_types::cluster::network::ClusterNetwork;
-use shoal_types::network::{NetworkScope, NetworkSpec};
+use shoal_types::network::{Network, NetworkScope, NetworkSpec};
 
 use crate::error::ApiError;
 
@@ -25,21 +26,26 @@ pub(crate) fn is_of_cluster(spec: &NetworkSpec) -> bool {
     spec.scope == NetworkScope::Swarm || spec.driver == "overlay" || spec.ingress
 }
 
-/// Networks of the cluster that pass a filter.
-pub(crate) async fn listed(cluster: &Cluster, filter: &NetworkFilter) -> Vec<ClusterNetwork> {
+/// Whether a network of this node is one that the cluster has removed, if the cluster has said that it has none of that name.
+pub(crate) fn is_removed(cluster: &Cluster, network: &Network) -> bool {
+    network.spec.scope == NetworkScope::Swarm && is_manager(cluster)
+}
+
+/// Networks of the cluster that pass a filter; `None` where nobody speaks for the cluster.
+pub(crate) async fn listed(cluster: &Cluster, filter: &NetworkFilter) -> Option<Vec<ClusterNetwork>> {
     if !is_manager(cluster) {
-        return Vec::new();
+        return None;
     }
     let mut networks = match cluster.networks.list().await {
         Ok(networks) => networks,
         Err(error) => {
             // The node's own networks are shown all the same, as Docker does.
             tracing::debug!(error = %error, "networks of the cluster are left out of a list");
-            return Vec::new();
+            return None;
         }
     };
     networks.retain(|network| passes(network, filter));
-    networks
+    Some(networks)
 }
 
 /// Whether a network passes. Whether something uses it only its nodes know together, so a filter for that lets all pass.
@@ -80,7 +86,7 @@ pub(crate) async fn prune(cluster: &Cluster, filter: &NetworkPruneFilter) -> Vec
     let all =
         listed(cluster, &NetworkFilter { labels: filter.labels.clone(), ..NetworkFilter::default() }).await;
     let mut removed = Vec::new();
-    for network in all.iter().filter(|network| is_prunable(network, filter.until)) {
+    for network in all.iter().flatten().filter(|network| is_prunable(network, filter.until)) {
         match cluster.networks.remove(network.id.as_str()).await {
             Ok(()) => removed.push(network.spec.name.clone()),
             Err(error) => {
