@@ -278,9 +278,9 @@ impl Services for FakeCluster {
     async fn create(
         &self,
         spec: ServiceSpec,
-        credentials: Option<Vec<u8>>,
+        credentials: Option<RegistryCredentials>,
     ) -> Result<ServiceId, ClusterError> {
-        let credentials = credentials.map(|header| String::from_utf8(header).unwrap());
+        let credentials = credentials.map(|header| String::from_utf8(header.0).unwrap());
         self.note(format!("create service {} {credentials:?}", spec.name))?;
         *self.service.lock().unwrap() = Some(spec);
         Ok(ServiceId::from_u128(2))
@@ -300,7 +300,7 @@ impl Services for FakeCluster {
             UpdateTarget::Spec(_) => "spec",
             UpdateTarget::Previous => "previous",
         };
-        let credentials = update.credentials.map(|header| String::from_utf8(header).unwrap());
+        let credentials = update.credentials.map(|header| String::from_utf8(header.0).unwrap());
         self.note(format!(
             "update service {name} {} {target} {credentials:?} {:?}",
             update.version, update.credentials_of

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use shoal_types::cluster::network::ClusterNetwork;
 use shoal_types::cluster::node::{Node, NodeSpec};
 use shoal_types::cluster::secret::{Config, ConfigSpec, Secret, SecretSpec};
-use shoal_types::cluster::service::{Service, ServiceSpec};
+use shoal_types::cluster::service::{RegistryCredentials, Service, ServiceSpec};
 use shoal_types::cluster::settings::{Cluster, ClusterSpec, JoinTokens};
 use shoal_types::cluster::task::Task;
 use shoal_types::network::NetworkSpec;
@@ -244,7 +244,7 @@ macro_rules! ports {
 
 ports! {
     Services in services {
-        ServiceCreate: writes create [] (spec: ServiceSpec, credentials: Option<Vec<u8>>) -> ServiceId;
+        ServiceCreate: writes create [] (spec: ServiceSpec, credentials: Option<RegistryCredentials>) -> ServiceId;
         ServiceList: reads list [] (filter: ServiceFilter) -> Vec<(Service, TaskCounts)>;
         ServiceInspect: reads inspect [name] () -> Service;
         ServiceUpdate: writes update [name] (update: ServiceUpdate) -> Vec<String>;

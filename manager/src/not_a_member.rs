@@ -9,7 +9,7 @@ use futures_util::stream::BoxStream;
 use shoal_types::cluster::network::ClusterNetwork;
 use shoal_types::cluster::node::{Node, NodeSpec};
 use shoal_types::cluster::secret::{Config, ConfigSpec, Secret, SecretSpec};
-use shoal_types::cluster::service::{Service, ServiceSpec};
+use shoal_types::cluster::service::{RegistryCredentials, Service, ServiceSpec};
 use shoal_types::cluster::settings::{Cluster as ClusterObject, ClusterSpec, JoinTokens};
 use shoal_types::cluster::task::Task;
 use shoal_types::network::NetworkSpec;
@@ -99,7 +99,11 @@ impl Membership for NotAMember {
 
 #[async_trait]
 impl Services for NotAMember {
-    async fn create(&self, _: ServiceSpec, _: Option<Vec<u8>>) -> Result<ServiceId, ClusterError> {
+    async fn create(
+        &self,
+        _: ServiceSpec,
+        _: Option<RegistryCredentials>,
+    ) -> Result<ServiceId, ClusterError> {
         Err(ClusterError::NotAMember)
     }
 

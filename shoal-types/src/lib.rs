@@ -5,6 +5,7 @@
 //! display and ordering; a type lives here only because two crates need it. Docker's JSON names are not here but in
 //! `api-compat/src/model`.
 
+pub mod base64_bytes;
 pub mod cluster;
 pub mod container;
 pub mod digest;

@@ -264,5 +264,6 @@ pub struct LogLine {
     /// Attributes that the log driver adds, for `details`.
     pub attributes: Vec<(String, String)>,
     /// The bytes, with the newline if there was one.
+    #[serde(with = "crate::base64_bytes")]
     pub data: Vec<u8>,
 }

@@ -5,7 +5,7 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use shoal_types::ServiceId;
-use shoal_types::cluster::service::{Service, ServiceSpec};
+use shoal_types::cluster::service::{RegistryCredentials, Service, ServiceSpec};
 
 use super::{ClusterError, ObjectFilter};
 
@@ -16,7 +16,7 @@ pub trait Services: Send + Sync {
     async fn create(
         &self,
         spec: ServiceSpec,
-        credentials: Option<Vec<u8>>,
+        credentials: Option<RegistryCredentials>,
     ) -> Result<ServiceId, ClusterError>;
 
     /// Those that pass, with what their tasks do.
@@ -60,7 +60,7 @@ pub struct ServiceUpdate {
     /// What it leads to.
     pub target: UpdateTarget,
     /// New credentials; `None` keeps those of `credentials_of`.
-    pub credentials: Option<Vec<u8>>,
+    pub credentials: Option<RegistryCredentials>,
     /// Whose credentials are kept.
     pub credentials_of: CredentialsOf,
 }

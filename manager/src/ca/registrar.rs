@@ -54,6 +54,7 @@ pub(crate) struct RenewExpiredRequest {
     /// The expired certificate, PEM.
     pub(crate) certificate: String,
     /// Signature of the request by the key of that certificate (ECDSA P-256, SHA-256, ASN.1).
+    #[serde(with = "shoal_types::base64_bytes")]
     pub(crate) proof: Vec<u8>,
 }
 

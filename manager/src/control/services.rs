@@ -29,15 +29,15 @@ impl Services for Control {
     async fn create(
         &self,
         mut spec: ServiceSpec,
-        credentials: Option<Vec<u8>>,
+        credentials: Option<RegistryCredentials>,
     ) -> Result<ServiceId, ClusterError> {
         let mut draft = self.draft();
         let view = draft.view();
         if spec.name.is_empty() {
             spec.name = names::draw(|name| view.by_name(ObjectKind::Service, name).is_none());
         }
-        if let Some(credentials) = credentials {
-            spec.template.credentials = Some(RegistryCredentials(credentials));
+        if credentials.is_some() {
+            spec.template.credentials = credentials;
         }
         self.resolve_networks(view, &mut spec)?;
         validate::service(&spec)?;
@@ -100,8 +100,8 @@ impl Services for Control {
                 service.update = Some(rollback_started(now, MANUAL_ROLLBACK));
             }
         }
-        if let Some(credentials) = update.credentials {
-            service.spec.template.credentials = Some(RegistryCredentials(credentials));
+        if update.credentials.is_some() {
+            service.spec.template.credentials = update.credentials;
         }
         validate::service(&service.spec)?;
         may_become(&previous, &service.spec)?;

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use shoal_types::cluster::node::{ManagerStatus, NodeRole, NodeState};
 use shoal_types::cluster::secret::{ConfigSpec, FileTarget, SecretReference, SecretSpec};
 use shoal_types::cluster::service::{
-    NetworkWish, PublishMode, PublishedServicePort, ServiceMode, ServiceSpec, UpdateState,
+    NetworkWish, PublishMode, PublishedServicePort, RegistryCredentials, ServiceMode, ServiceSpec,
+    UpdateState,
 };
 use shoal_types::cluster::task_state::TaskState;
 use shoal_types::container::networking::Protocol;
@@ -74,7 +75,8 @@ const INVALID: ErrorKind = ErrorKind::InvalidArgument;
 #[tokio::test]
 async fn a_service_is_found_by_id_name_and_the_beginning_of_its_id() {
     let (_, control) = control();
-    let id = Services::create(&control, spec("web"), Some(b"secret".to_vec())).await.unwrap();
+    let id =
+        Services::create(&control, spec("web"), Some(RegistryCredentials(b"secret".to_vec()))).await.unwrap();
     let text = id.to_string();
     for name in [text.as_str(), "web", &text[..10]] {
         let service = Services::inspect(&control, name).await.unwrap();
@@ -172,7 +174,7 @@ async fn a_published_port_belongs_to_one_service() {
 #[tokio::test]
 async fn an_update_needs_the_newest_version_and_keeps_the_spec_before() {
     let (_, control) = control();
-    Services::create(&control, spec("web"), Some(vec![7])).await.unwrap();
+    Services::create(&control, spec("web"), Some(RegistryCredentials(vec![7]))).await.unwrap();
     let before = Services::inspect(&control, "web").await.unwrap();
     let mut wanted = before.spec.clone();
     wanted.template.credentials = None;

@@ -163,13 +163,11 @@ pub(crate) struct SnapshotHead {
 /// The lines after the head.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum SnapshotLine {
+pub(super) enum SnapshotLine {
+    /// An object.
     Object(Object),
     /// How many objects there were, and the SHA-256 of their JSON, in hex.
-    End {
-        objects: u64,
-        digest: String,
-    },
+    End { objects: u64, digest: String },
 }
 
 /// Streams a snapshot to a member.

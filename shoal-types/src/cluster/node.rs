@@ -126,8 +126,10 @@ pub struct TlsInfo {
     /// The certificates that it trusts, PEM.
     pub trust_root: String,
     /// Subject of the issuer, DER.
+    #[serde(with = "crate::base64_bytes")]
     pub issuer_subject: Vec<u8>,
     /// Public key of the issuer, DER (SubjectPublicKeyInfo).
+    #[serde(with = "crate::base64_bytes")]
     pub issuer_public_key: Vec<u8>,
 }
 

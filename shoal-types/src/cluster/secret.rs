@@ -24,6 +24,7 @@ pub struct SecretSpec {
     /// The user's labels.
     pub labels: BTreeMap<String, String>,
     /// The content; empty if a driver gives it.
+    #[serde(with = "crate::base64_bytes")]
     pub data: Vec<u8>,
     /// Whether the content is a template that is filled in for each task.
     pub templated: bool,
@@ -58,6 +59,7 @@ pub struct ConfigSpec {
     /// The user's labels.
     pub labels: BTreeMap<String, String>,
     /// The content.
+    #[serde(with = "crate::base64_bytes")]
     pub data: Vec<u8>,
     /// Whether the content is a template that is filled in for each task.
     pub templated: bool,

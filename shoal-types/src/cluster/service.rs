@@ -65,7 +65,7 @@ pub struct TaskTemplate {
 /// The header by which a registry is told who pulls, as the client sent it (`X-Registry-Auth`).
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct RegistryCredentials(pub Vec<u8>);
+pub struct RegistryCredentials(#[serde(with = "crate::base64_bytes")] pub Vec<u8>);
 
 impl fmt::Debug for RegistryCredentials {
     /// Leaves the content out.
@@ -149,6 +149,7 @@ pub struct ServicePrivileges {
     /// SELinux context; kept and shown where the node has none.
     pub selinux: Option<SelinuxContext>,
     /// System call filter: mode (`default`, `unconfined`, `custom`) and the profile of `custom`.
+    #[serde(with = "crate::base64_bytes::named")]
     pub seccomp: Option<(String, Vec<u8>)>,
     /// AppArmor mode (`default`, `disabled`).
     pub apparmor: Option<String>,

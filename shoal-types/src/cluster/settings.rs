@@ -113,10 +113,10 @@ pub struct Cluster {
     /// Certificate of its authority, PEM.
     pub trust_root: String,
     /// Subject of that certificate, DER.
-    #[serde(default)]
+    #[serde(default, with = "crate::base64_bytes")]
     pub issuer_subject: Vec<u8>,
     /// Public key in that certificate, DER (SubjectPublicKeyInfo).
-    #[serde(default)]
+    #[serde(default, with = "crate::base64_bytes")]
     pub issuer_public_key: Vec<u8>,
     /// Whether its authority is being exchanged.
     pub is_rotating: bool,

@@ -19,7 +19,7 @@ use manager::api::{Cluster, ClusterError, ObjectFilter};
 use shoal_types::cluster::network::ClusterNetwork;
 use shoal_types::cluster::node::{Node, NodeSpec};
 use shoal_types::cluster::secret::{Config, ConfigSpec, Secret, SecretSpec};
-use shoal_types::cluster::service::{Service, ServiceSpec};
+use shoal_types::cluster::service::{RegistryCredentials, Service, ServiceSpec};
 use shoal_types::cluster::task::Task;
 use shoal_types::network::NetworkSpec;
 use shoal_types::protocol::LogOptions;
@@ -79,7 +79,7 @@ impl Services for Switch {
     async fn create(
         &self,
         spec: ServiceSpec,
-        credentials: Option<Vec<u8>>,
+        credentials: Option<RegistryCredentials>,
     ) -> Result<ServiceId, ClusterError> {
         self.cluster()?.services.create(spec, credentials).await
     }

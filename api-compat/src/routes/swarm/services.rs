@@ -11,11 +11,11 @@ use node_agent::api::images::ImageTransfers;
 use node_agent::api::networks::Networks;
 use node_agent::worker::check_templates;
 use registry_client::Credentials;
-use shoal_types::cluster::service::ServiceSpec as Wanted;
+use shoal_types::cluster::service::{RegistryCredentials, ServiceSpec as Wanted};
 use shoal_types::network::NetworkScope;
 use shoal_types::{ErrorKind, ImageRef};
 
-use super::{managers, object_filter, seen_version, strict_truth};
+use super::{managers, object_filter, parsed_truth, seen_version};
 use crate::convert::task_spec::Defaults;
 use crate::error::ApiError;
 use crate::extract::{Call, REGISTRY_AUTH};
@@ -75,7 +75,7 @@ pub(super) fn routes() -> Vec<Route> {
 
 async fn list(call: Call) -> Outcome {
     let filters = Filters::of(&call.query, &["id", "label", "mode", "name", "runtime"])?;
-    let with_status = call.version.is_from(41) && call.query.flag("status");
+    let with_status = call.version.is_from(41) && parsed_truth(&call.query, "status")?;
     let filter = ServiceFilter { object: object_filter(&filters), modes: filters.get("mode") };
     let services = managers(&call)?.services.list(filter).await?;
     let runs_containers = runs_containers(&filters);
@@ -109,7 +109,7 @@ async fn create(mut call: Call) -> Outcome {
 }
 
 async fn inspect(call: Call) -> Outcome {
-    let is_full = strict_truth(&call.query, "insertDefaults")?;
+    let is_full = parsed_truth(&call.query, "insertDefaults")?;
     let service = managers(&call)?.services.inspect(call.name()).await?;
     let defaults = if is_full { Defaults::Inserted } else { Defaults::Omitted };
     let mut shown = convert::service::shown(&service, defaults, None);
@@ -124,7 +124,7 @@ async fn update(mut call: Call) -> Outcome {
     let credentials_of = match call.query.text("registryAuthFrom") {
         "" | "spec" => CredentialsOf::Spec,
         "previous-spec" => CredentialsOf::PreviousSpec,
-        _ => return Err(ApiError::invalid("unsupported registryAuthFrom value")),
+        other => return Err(ApiError::invalid(format!("invalid registryAuthFrom '{other}'"))),
     };
     let (target, warnings) = match call.query.text("rollback") {
         "" | "none" => {
@@ -183,10 +183,10 @@ async fn refused(here: &Arc<dyn Networks>, networks: &[String], error: ClusterEr
 }
 
 /// The header as it came: it is handed on to the nodes, which read it when they pull.
-fn credentials(call: &Call) -> Option<Vec<u8>> {
+fn credentials(call: &Call) -> Option<RegistryCredentials> {
     Some(call.header(REGISTRY_AUTH))
         .filter(|header| !header.is_empty())
-        .map(|header| header.as_bytes().to_vec())
+        .map(|header| RegistryCredentials(header.as_bytes().to_vec()))
 }
 
 /// What it takes to find out which digest a tag stands for.

@@ -3,6 +3,7 @@
 //! Start reading at [`World`].
 
 mod cluster;
+mod forms;
 
 use openraft::testing::{StoreBuilder, Suite};
 
