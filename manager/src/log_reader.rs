@@ -3,16 +3,18 @@
 //! Start reading at [`LogReader`]. Logs are read through the leader, which has the nodes' sessions; a follower passes its stream on. Events come
 //! from this manager's own store.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{BoxStream, SelectAll};
 use serde::{Deserialize, Serialize};
+use shoal_types::cluster::task::Task;
+use shoal_types::cluster::task_state::TaskState;
 use shoal_types::protocol::{LogLine, LogOptions};
-use shoal_types::{ErrorKind, NodeId, TaskId};
+use shoal_types::{ErrorKind, NodeId, ServiceId, TaskId};
 use tokio::sync::mpsc;
 
 use crate::api::events::{ClusterEvent, Events};
@@ -96,19 +98,88 @@ pub(crate) async fn serve(desk: &Arc<Desk>, question: ReadLogs) -> Result<Reply,
     Ok(Reply::Stream(pieces))
 }
 
-/// Ends a subscription when its stream is dropped.
+/// The logs of some tasks as they come in: a subscription for those that were there at first and, while later tasks of a service
+/// are heard too, one for each batch of these. Ends its subscriptions when it is dropped.
 struct Subscribed {
     desk: Arc<Desk>,
-    id: String,
-    news: mpsc::Receiver<LogNews>,
+    options: LogOptions,
+    /// The service whose later tasks are heard too.
+    followed: Option<ServiceId>,
+    /// Index of the store at which its tasks were looked at last.
+    looked_at: u64,
+    /// Tasks that are heard, or were.
+    heard: BTreeSet<TaskId>,
+    ids: Vec<String>,
+    parts: SelectAll<BoxStream<'static, LogNews>>,
     early: VecDeque<LogNews>,
 }
 
 impl Drop for Subscribed {
     fn drop(&mut self) {
         if let Ok(dispatcher) = self.desk.dispatcher() {
-            dispatcher.end_logs(&self.id);
+            self.ids.iter().for_each(|id| dispatcher.end_logs(id));
         }
+    }
+}
+
+impl Subscribed {
+    /// Begins to hear those of these tasks that are on nodes and not heard yet.
+    async fn hear(&mut self, tasks: &[Arc<Task>]) -> Result<(), ClusterError> {
+        let mut by_node: BTreeMap<NodeId, Vec<TaskId>> = BTreeMap::new();
+        for task in tasks {
+            if let Some(node) = task.node.filter(|_| self.heard.insert(task.id)) {
+                by_node.entry(node).or_default().push(task.id);
+            }
+        }
+        if by_node.is_empty() {
+            return Ok(());
+        }
+        let (id, news) = self.desk.dispatcher()?.subscribe_logs(by_node, self.options.clone()).await;
+        self.ids.push(id);
+        let part =
+            futures_util::stream::unfold(news, |mut news| async move { Some((news.recv().await?, news)) });
+        self.parts.push(part.boxed());
+        Ok(())
+    }
+
+    /// Waits for the next news; `None` when there will be none any more.
+    async fn next(&mut self) -> Option<LogNews> {
+        if let Some(news) = self.early.pop_front() {
+            return Some(news);
+        }
+        let Some(service) = self.followed else { return self.parts.next().await };
+        let mut changed = self.desk.group.changed();
+        let mut leadership = self.desk.group.leadership();
+        loop {
+            changed.borrow_and_update();
+            let snapshot = self.desk.group.snapshot();
+            if self.looked_at < snapshot.index() {
+                self.looked_at = snapshot.index();
+                let tasks: Vec<Arc<Task>> =
+                    snapshot.tasks_of(service).filter(|task| has_run(task)).cloned().collect();
+                // Who does not lead any more hears nothing; the reader asks again.
+                self.hear(&tasks).await.ok()?;
+            }
+            if self.parts.is_empty() && snapshot.service(service).is_none() {
+                return None;
+            }
+            tokio::select! {
+                news = self.parts.next(), if !self.parts.is_empty() => match news {
+                    Some(news) => return Some(news),
+                    None => continue,
+                },
+                changed = changed.changed() => changed.ok()?,
+                changed = leadership.changed() => changed.ok()?,
+            }
+        }
+    }
+}
+
+/// Whether a task has something to be followed: before it runs the log of its container would be at its end.
+fn has_run(task: &Task) -> bool {
+    match task.status.state {
+        TaskState::Running => true,
+        state => state > TaskState::Running && task.status.container.is_some(),
     }
 }
 
@@ -117,37 +188,40 @@ async fn read_here(
     of: LogsOf,
     options: LogOptions,
 ) -> Result<BoxStream<'static, LogNews>, ClusterError> {
-    let dispatcher = desk.dispatcher()?;
+    // Only who leads can say which tasks there are.
+    desk.dispatcher()?;
     let snapshot = desk.group.snapshot();
-    let tasks = match of {
+    let (tasks, service): (Vec<Arc<Task>>, _) = match of {
         LogsOf::Service(name) => {
             let service = desk.forwarder.services_inspect(&name).await?;
-            snapshot.tasks_of(service).cloned().collect()
+            (snapshot.tasks_of(service).cloned().collect(), Some(service))
         }
         LogsOf::Task(name) => {
             let task = desk.forwarder.tasks_inspect(&name).await?;
-            snapshot.task(task).cloned().into_iter().collect::<Vec<_>>()
+            (snapshot.task(task).cloned().into_iter().collect(), None)
         }
     };
-    let mut by_node: BTreeMap<NodeId, Vec<TaskId>> = BTreeMap::new();
-    let mut early = VecDeque::new();
-    for task in tasks {
-        match task.node {
-            Some(node) => by_node.entry(node).or_default().push(task.id),
-            None => early.push_back(LogNews::Incomplete(format!("task {} has not been scheduled", task.id))),
-        }
-    }
-    let is_nobody = by_node.is_empty();
-    let (id, news) = dispatcher.subscribe_logs(by_node, options).await;
-    if is_nobody {
-        dispatcher.end_logs(&id);
-    }
-    let subscribed = Subscribed { desk: Arc::clone(desk), id, news, early };
+    let followed = service.filter(|_| options.follow);
+    let unscheduled = tasks.iter().filter(|task| task.node.is_none() && followed.is_none());
+    let early = unscheduled
+        .map(|task| LogNews::Incomplete(format!("task {} has not been scheduled", task.id)))
+        .collect();
+    let mut subscribed = Subscribed {
+        desk: Arc::clone(desk),
+        options: options.clone(),
+        followed,
+        looked_at: 0,
+        heard: BTreeSet::new(),
+        ids: Vec::new(),
+        parts: SelectAll::new(),
+        early,
+    };
+    let ready = |task: &Arc<Task>| followed.is_none() || has_run(task);
+    subscribed.hear(&tasks.into_iter().filter(ready).collect::<Vec<_>>()).await?;
+    // What comes later is wanted from its beginning.
+    subscribed.options.tail = None;
     let stream = futures_util::stream::unfold(subscribed, |mut subscribed| async move {
-        let news = match subscribed.early.pop_front() {
-            Some(news) => news,
-            None => subscribed.news.recv().await?,
-        };
+        let news = subscribed.next().await?;
         Some((news, subscribed))
     });
     Ok(stream.boxed())

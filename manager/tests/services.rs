@@ -140,6 +140,11 @@ async fn a_service_is_placed_started_scaled_and_removed_whoever_is_asked() {
         n_lines += 1;
     }
     assert_eq!(n_lines, 4);
+    let options = LogOptions { follow: true, ..LogOptions::default() };
+    let mut followed = ports.logs.read(LogsOf::Service("web".to_owned()), options).await.unwrap();
+    for _ in 0..4 {
+        futures_util::StreamExt::next(&mut followed).await.unwrap().unwrap();
+    }
     let service = ports.services.inspect("web").await.unwrap();
     let update = ServiceUpdate {
         version: service.meta.version,
@@ -149,6 +154,12 @@ async fn a_service_is_placed_started_scaled_and_removed_whoever_is_asked() {
     };
     ports.services.update("web", update).await.unwrap();
     eventually("two more run", || async { running(&ports, "web").await == 6 }).await;
+    for _ in 0..2 {
+        let line =
+            tokio::time::timeout(Duration::from_secs(60), futures_util::StreamExt::next(&mut followed));
+        line.await.expect("tasks that come later are heard").unwrap().unwrap();
+    }
+    drop(followed);
     // A worker dies without a word: its tasks run elsewhere.
     acting.pop().unwrap().abort();
     let begun = Instant::now();
@@ -210,4 +221,24 @@ async fn a_secret_reaches_only_the_node_whose_task_names_it() {
     assert!(told.iter().all(|(tasks, secrets)| (*tasks > 0) == (*secrets > 0)), "{told:?}");
     assert_eq!(told.iter().filter(|(tasks, _)| *tasks > 0).count(), 1);
     manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_that_are_incomplete_say_so_at_their_end_and_then_end() {
+    let world = World::new();
+    let one = world.init("one").await;
+    let two = world.join("two", &one).await;
+    ports(&one).services.create(spec("web", 1), None).await.unwrap();
+    // Nobody works here, so the task waits for a node. The leader and a follower say the same.
+    for manager in [&one, &two] {
+        let logs = ports(manager).logs;
+        let read = logs.read(LogsOf::Service("web".to_owned()), LogOptions::default());
+        let lines: Vec<_> = futures_util::StreamExt::collect(read.await.unwrap()).await;
+        let [Err(error)] = lines.as_slice() else { panic!("{lines:?}") };
+        let text = error.to_string();
+        assert!(
+            text.starts_with("warning: incomplete log stream.") && text.ends_with("has not been scheduled"),
+            "{text}"
+        );
+    }
 }
