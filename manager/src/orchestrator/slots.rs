@@ -10,6 +10,7 @@ use shoal_types::cluster::task::{Task, TaskPlace};
 
 use super::Slot;
 use super::restart::should_restart;
+use super::update::is_exchange;
 use crate::store::Snapshot;
 
 /// The places of a service by what is in them.
@@ -33,8 +34,9 @@ impl Slots {
                 slots.kept.insert(place, wanted);
                 continue;
             }
-            // A rollback leads to a whole service again, whatever has ended for good before.
-            let last = tasks.last().filter(|last| !is_rolling_back && !should_restart(last, &tasks));
+            // A rollback leads to a whole service again, whatever has ended for good before it.
+            let counts = |last: &Task| !is_rolling_back || is_exchange(service, last);
+            let last = tasks.last().filter(|last| counts(last) && !should_restart(last, &tasks));
             match last {
                 Some(last) => drop(slots.kept.insert(place, vec![Arc::clone(last)])),
                 None => drop(slots.empty.insert(place, tasks)),

@@ -9,13 +9,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 use shoal_types::cluster::node::{Availability, Node, NodeState};
 use shoal_types::cluster::service::{
-    FailureAction, JobStatus, RestartCondition, Service, ServiceMode, UpdateOrder, UpdatePolicy, UpdateState,
+    FailureAction, JobStatus, PublishMode, PublishedServicePort, RestartCondition, Service, ServiceMode,
+    UpdateOrder, UpdatePolicy, UpdateState,
 };
 use shoal_types::cluster::task::{Task, TaskPlace};
 use shoal_types::cluster::task_state::TaskState;
+use shoal_types::container::networking::Protocol;
 use shoal_types::{NodeId, ServiceId, TaskId};
 
 use crate::clock::after;
+use crate::control::rollback_started;
 use crate::decisions::Decisions;
 use crate::fixtures::{at, cluster, node, service, status};
 use crate::store::{Change, Object, Snapshot};
@@ -382,6 +385,65 @@ fn starting_first_never_runs_fewer_tasks_and_keeps_the_old_if_the_new_does_not_s
     }
     assert_eq!((stage.n_running("new"), stage.running().len()), (2, 2));
     assert_eq!(stage.update_state(), Some(UpdateState::Completed));
+}
+
+#[test]
+fn a_rollback_to_tasks_that_fail_and_are_not_restarted_is_paused() {
+    let mut stage = Stage::new(
+        1,
+        with(1, |service| {
+            service.spec.template.container.image = "bad".to_owned();
+            service.spec.template.restart.condition = RestartCondition::None;
+        }),
+    );
+    stage.change(image("good"));
+    stage.pass(10);
+    assert_eq!((stage.n_running("good"), stage.update_state()), (1, Some(UpdateState::Completed)));
+    let mut service = Service::clone(stage.service());
+    let before = service.previous.take().unwrap();
+    service.previous = Some(Box::new(std::mem::replace(&mut service.spec, *before)));
+    service.spec_version += 1;
+    service.update = Some(rollback_started(stage.now, "wanted"));
+    stage.commit(&[Change::Update(service.into())]);
+    stage.pass(10);
+    assert_eq!(stage.update_state(), Some(UpdateState::RollbackPaused));
+    let n_tried =
+        stage.store.tasks().filter(|task| task.spec_version == stage.service().spec_version).count();
+    assert_eq!(n_tried, 1, "it is not tried again and again");
+}
+
+#[test]
+fn starting_first_waits_for_no_port_that_only_the_old_task_can_give_back() {
+    // Two nodes for two tasks: each is followed on its own node. With a third node there is one where the port is free.
+    for (n_nodes, fewest) in [(2, 1), (3, 2)] {
+        let mut stage = Stage::new(
+            n_nodes,
+            with(2, |service| {
+                service.spec.endpoint.ports.push(PublishedServicePort {
+                    name: String::new(),
+                    protocol: Protocol::Tcp,
+                    target: 80,
+                    published: 8080,
+                    mode: PublishMode::Host,
+                });
+                service.spec.update = Some(UpdatePolicy {
+                    parallelism: 1,
+                    delay: Duration::from_secs(2),
+                    order: UpdateOrder::StartFirst,
+                    ..UpdatePolicy::default()
+                });
+            }),
+        );
+        stage.change(image("v2"));
+        let mut seen = stage.running().len();
+        for _ in 0..20 {
+            stage.pass(1);
+            seen = seen.min(stage.running().len());
+        }
+        assert!(seen >= fewest, "{n_nodes} nodes: {seen} ran");
+        assert_eq!((stage.n_running("v2"), stage.running().len()), (2, 2), "{n_nodes} nodes");
+        assert_eq!(stage.update_state(), Some(UpdateState::Completed), "{n_nodes} nodes");
+    }
 }
 
 #[test]

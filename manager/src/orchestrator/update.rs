@@ -21,6 +21,7 @@ use super::task::{Start, TaskMaker};
 use super::{Deadline, Slot};
 use crate::clock::after;
 use crate::control::rollback_started;
+use crate::scheduler::waits_for_host_port;
 use crate::store::{Conflict, Draft};
 
 const UPDATING: &str = "update in progress";
@@ -39,7 +40,8 @@ enum Direction {
 struct Progress {
     /// Places that still have a task of another spec.
     dirty: Vec<(TaskPlace, Slot)>,
-    /// Places where both tasks of a start-first exchange are wanted and the new one runs.
+    /// Places where both tasks of a start-first exchange are wanted and the new one runs, or can run only when the old one has given
+    /// a port of its node back.
     overlapping: Vec<Slot>,
     /// How many exchanges are under way, waiting out the delay included.
     n_under_way: u64,
@@ -153,7 +155,7 @@ fn survey(
         }
         progress.n_exchanged = progress.n_exchanged.saturating_add(usize::from(made.is_some()));
         match newest {
-            Some(newest) if is_dirty_slot => match newest.status.state == TaskState::Running {
+            Some(newest) if is_dirty_slot => match may_replace(newest) {
                 true => progress.overlapping.push(slot),
                 false if made.is_some() => {}
                 false => progress.dirty.push((place, slot)),
@@ -164,6 +166,13 @@ fn survey(
         progress.made.extend(made);
     }
     progress
+}
+
+/// Whether the task of a start-first exchange that is there already may end now.
+///
+/// No node has another port for the new one where the old one has it: both would wait for ever, as they do in swarm.
+fn may_replace(newest: &Task) -> bool {
+    newest.status.state == TaskState::Running || waits_for_host_port(newest)
 }
 
 /// The task whose failure is one too many.

@@ -8,6 +8,7 @@ use shoal_types::Platform;
 use shoal_types::cluster::node::{Availability, Node, NodeDescription, NodeState};
 use shoal_types::cluster::service::GenericResource;
 use shoal_types::cluster::task::Task;
+use shoal_types::cluster::task_state::TaskState;
 use shoal_types::container::mounts::MountSource;
 
 use super::constraint::Constraint;
@@ -31,6 +32,14 @@ pub(super) enum Filter {
     HostPorts,
     /// It has not as many of the service as it may have.
     MaxReplicas,
+}
+
+/// How it is told that a port that a task has on its node is taken; the nodes are named after it.
+const PORT_IS_TAKEN: &str = "host-mode port already in use on";
+
+/// Whether a task waits for a port of a node, perhaps among other things.
+pub(crate) fn waits_for_host_port(task: &Task) -> bool {
+    task.status.state < TaskState::Assigned && task.status.error.contains(PORT_IS_TAKEN)
 }
 
 /// A task to be placed, with what has to be read once for all nodes.
@@ -90,7 +99,7 @@ fn reason(filter: Filter, n: usize) -> String {
         Filter::Plugins => format!("missing plugin on {nodes}"),
         Filter::Constraints => format!("scheduling constraints not satisfied on {nodes}"),
         Filter::Platform => format!("unsupported platform on {nodes}"),
-        Filter::HostPorts => format!("host-mode port already in use on {nodes}"),
+        Filter::HostPorts => format!("{PORT_IS_TAKEN} {nodes}"),
         Filter::MaxReplicas => "max replicas per node limit exceed".to_owned(),
     }
 }

@@ -19,6 +19,7 @@ use shoal_types::cluster::task::{Task, TaskStatus};
 use shoal_types::cluster::task_state::TaskState;
 
 use crate::store::{Conflict, Draft, NodeLoad, Snapshot};
+pub(crate) use filter::waits_for_host_port;
 use filter::{Candidate, Filter, claims, explain, first_refusal};
 use spread::{Pick, Tree, path};
 
