@@ -5,7 +5,9 @@
 use http::StatusCode;
 use jiff::Timestamp;
 use node_agent::NodeError;
-use node_agent::api::networks::{DisconnectForce, NetworkFilter, NetworkOrigin, NetworkPruneFilter};
+use node_agent::api::networks::{
+    DisconnectForce, NetworkFilter, NetworkOrigin, NetworkPruneFilter, NetworkView,
+};
 use shoal_types::ErrorKind;
 use shoal_types::network::NetworkScope;
 
@@ -96,17 +98,11 @@ async fn list(call: Call) -> Outcome {
         // Both kinds at once are all networks.
         origin: if origin.len() == 1 { origin.first().copied() } else { None },
     };
-    let of_cluster = cluster_networks::listed(&call.shared.state.cluster, &filter).await;
+    let of_cluster = cluster_networks::listed(&call.shared.state.cluster, &filter).await?;
     let networks = call.shared.state.node.networks.list(filter).await?;
-    let is_cluster_heard = of_cluster.is_some();
-    let of_cluster = of_cluster.unwrap_or_default();
-    let known = cluster_networks::ids(&of_cluster);
-    let is_removed = |network: &shoal_types::network::Network| {
-        is_cluster_heard && cluster_networks::is_removed(&call.shared.state.cluster, network)
-    };
-    let of_node =
-        networks.iter().filter(|network| !known.contains(network.id.as_str()) && !is_removed(network));
+    let of_node = networks.iter().filter(|network| of_cluster.lacks(network));
     let shown = of_cluster
+        .passing
         .iter()
         .map(convert::network::shown_of_cluster)
         .chain(of_node.map(convert::network::shown))
@@ -151,6 +147,10 @@ async fn inspect(call: Call) -> Outcome {
     } else {
         cluster_networks::found(&state.cluster, call.name()).await?
     };
+    // What the node is only leaving may have the name of another that has come after it.
+    let is_meant =
+        |view: &NetworkView| of_cluster.as_ref().is_none_or(|network| network.id == view.network.id);
+    let of_node = of_node.filter(is_meant);
     let overlay = of_node.as_ref().and_then(|view| view.overlay.clone());
     let mut shown = match (of_cluster, of_node) {
         (None, None) => return Err(missing()),
@@ -242,7 +242,7 @@ async fn prune(call: Call) -> Outcome {
     let filters = Filters::of(&call.query, &["label", "label!", "until"])?;
     let filter = NetworkPruneFilter { labels: filters.labels(), until: filters.until(Timestamp::now())? };
     let state = &call.shared.state;
-    let mut removed = cluster_networks::prune(&state.cluster, &filter).await;
+    let mut removed = cluster_networks::prune(&state.cluster, &filter).await?;
     removed.extend(state.node.networks.prune(filter).await?.removed);
     reply::json(&NetworkPruneResponse { networks_deleted: Some(removed).filter(|list| !list.is_empty()) })
 }

@@ -14,7 +14,9 @@ cases![
     published_ports_answer_on_every_node,
     networks_outlive_the_daemon,
     networks_outlive_the_loss_of_power,
-    only_attachable_networks_take_plain_containers
+    only_attachable_networks_take_plain_containers,
+    a_removed_network_is_gone_while_its_last_task_stops,
+    each_node_makes_its_part_of_a_network_by_its_own_configuration,
 ];
 
 /// A web server that says which task it is, on every node.
@@ -216,5 +218,73 @@ fn only_attachable_networks_take_plain_containers(t: &Test) {
     one.docker(&format!("rm -f {container}")).ok();
     within(REST, "it can be removed then", || (one.docker("network rm open").code == 0).then_some(()));
     one.docker("network rm closed").ok();
+    cluster.dissolve();
+}
+
+fn a_removed_network_is_gone_while_its_last_task_stops(t: &Test) {
+    let cluster = Cluster::formed(t, 1, 0);
+    let one = cluster.node(1);
+    let serve = |name: &str, grace: &str, command: &str| {
+        let line = "service create --detach --no-resolve-image --network net --stop-grace-period";
+        one.docker("network create -d overlay net").ok();
+        one.docker(&format!("{line} {grace} --name {name} {command}")).ok();
+        cluster.await_running(1, name, 1);
+        one.docker(&format!("ps -q --filter name={name}.1")).ok()
+    };
+    let before = serve("before", "90s", "busybox sh -c 'trap : TERM; while true; do sleep 1; done'");
+    one.docker("service rm before").ok();
+    one.docker("network rm net").ok();
+    for line in ["network inspect net", "network rm net"] {
+        let missing = one.docker(line);
+        assert!(missing.code != 0 && missing.stderr.contains("not found"), "{line}: {}", missing.stderr);
+    }
+    assert_eq!(one.docker("network ls -q --filter name=^net$").ok(), "");
+
+    let after = serve("after", "1s", WEB);
+    assert_eq!(one.docker("ps -q --filter name=before.1").ok(), before, "it had all the time to stop");
+    let id = one.docker("network ls -q --no-trunc --filter name=^net$").ok();
+    let joined = inspected(one, &format!("inspect {after}"));
+    assert_eq!(joined["NetworkSettings"]["Networks"]["net"]["NetworkID"], id, "{joined}");
+    one.docker(&format!("kill {before}")).ok();
+    within(REST, "the first container is gone", || {
+        one.docker("ps -aq --filter name=before.1").ok().is_empty().then_some(())
+    });
+    within(REST, "the service answers by its name", || fetched(one, &after, "after"));
+    one.docker("service rm after").ok();
+    cluster.dissolve();
+}
+
+fn each_node_makes_its_part_of_a_network_by_its_own_configuration(t: &Test) {
+    let cluster = Cluster::formed(t, 1, 1);
+    let one = cluster.node(1);
+    one.docker("network create --config-only --subnet 10.81.1.0/24 conf").ok();
+    one.docker("network create --scope swarm --config-from conf -d bridge own").ok();
+    one.docker(
+        "service create --detach --no-resolve-image --name web --mode global --restart-delay 100ms --network own busybox park",
+    )
+    .ok();
+    within(REST, "a node without the configuration says so", || {
+        let errors = one.docker("service ps web --no-trunc --format {{.Error}}").ok();
+        errors.contains("failed to find the configuration network conf").then_some(())
+    });
+    cluster.node(2).docker("network create --config-only --subnet 10.81.2.0/24 conf").ok();
+    cluster.await_running(1, "web", 2);
+    for number in [1, 2] {
+        let node = cluster.node(number);
+        let task = inspected(node, &format!("inspect {}", cluster.containers(number)[0]));
+        let address =
+            task["NetworkSettings"]["Networks"]["own"]["IPAddress"].as_str().unwrap_or_default().to_owned();
+        assert!(address.starts_with(&format!("10.81.{number}.")), "{address}");
+        assert_eq!(node.docker("network ls --filter name=^own$ --format {{.Scope}}").ok(), "swarm");
+    }
+    one.docker("service rm web").ok();
+    one.docker("network rm own").ok();
+    for number in [1, 2] {
+        let node = cluster.node(number);
+        within(REST, "nodes have nothing of it", || {
+            // Its configuration can go when nothing made by it is left.
+            (node.docker("network rm conf").code == 0).then_some(())
+        });
+    }
     cluster.dissolve();
 }

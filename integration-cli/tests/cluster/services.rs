@@ -2,10 +2,16 @@
 
 use integration_cli::condition::eventually;
 use integration_cli::{Test, cases};
+use serde_json::json;
 
 use super::Cluster;
 
-cases![a_service_lives_on_two_nodes, tasks_see_their_secrets_and_configs, a_failing_task_is_replaced];
+cases![
+    a_service_lives_on_two_nodes,
+    tasks_see_their_secrets_and_configs,
+    a_failing_task_is_replaced,
+    what_no_task_could_have_is_refused,
+];
 
 fn a_service_lives_on_two_nodes(t: &Test) {
     let cluster = Cluster::formed(t, 1, 1);
@@ -92,5 +98,33 @@ fn a_failing_task_is_replaced(t: &Test) {
         let rows = one.docker("service ps none --no-trunc --format {{.Error}}").ok();
         rows.contains("No such image: nothing:1").then_some(())
     });
+    cluster.dissolve();
+}
+
+fn what_no_task_could_have_is_refused(t: &Test) {
+    let cluster = Cluster::bare(t, 1);
+    cluster.form(1);
+    let one = cluster.node(1);
+    one.docker("network create -d bridge mine").ok();
+    for (wish, reason) in [
+        ("--env A={{.Nope}}", "InvalidArgument"),
+        ("--hostname {{.Task.Nope}}", "InvalidArgument"),
+        ("--mount type=bind,source=/{{.Node.Hostname,target=/data", "InvalidArgument"),
+    ] {
+        let refused =
+            one.docker(&format!("service create --detach --no-resolve-image --name web {wish} busybox park"));
+        assert!(refused.code != 0 && refused.stderr.contains(reason), "{wish}: {}", refused.stderr);
+    }
+    // The command line looks for networks of the cluster only, and does not get as far.
+    let wish = json!({
+        "Name": "web",
+        "TaskTemplate": {"ContainerSpec": {"Image": "busybox"}, "Networks": [{"Target": "mine"}]},
+    });
+    one.post_json("/services/create", &wish).expect_error(
+        403,
+        "The network mine cannot be used with services. Only networks scoped to the swarm can be used, such as those \
+         created with the overlay driver.",
+    );
+    assert_eq!(one.docker("service ls -q").ok(), "");
     cluster.dissolve();
 }

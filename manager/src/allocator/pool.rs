@@ -72,7 +72,7 @@ fn allocation(view: &Snapshot, network: &ClusterNetwork) -> Result<NetworkAlloca
         let vni = match wanted_vnis.next() {
             Some(vni) if is_free(vni) => vni,
             Some(vni) => return Err(Shortage::Vni(vni)),
-            None => (FIRST_VNI..=LAST_VNI).find(|&vni| is_free(vni)).ok_or(Shortage::Subnets)?,
+            None => usual_vnis(network.meta.version).find(|&vni| is_free(vni)).ok_or(Shortage::Subnets)?,
         };
         let gateway = wish.gateway.or_else(|| first_address(&subnet)).ok_or(Shortage::Subnets)?;
         pools.push(AllocatedPool { subnet, range: wish.range, gateway, vni });
@@ -80,6 +80,14 @@ fn allocation(view: &Snapshot, network: &ClusterNetwork) -> Result<NetworkAlloca
     // Identifiers go by the order in which subnets were asked for, everything else looks at IPv4 first.
     pools.sort_by_key(|pool| Family::of(pool.subnet.addr()));
     Ok(NetworkAllocation { pools })
+}
+
+/// Identifiers in the order in which they are tried for a network that was made at this index of the store. Nodes may still have
+/// tunnels of networks that were removed a moment ago, so no identifier is given again soon.
+fn usual_vnis(made: u64) -> impl Iterator<Item = u32> {
+    let n_before = made % u64::from(LAST_VNI - FIRST_VNI + 1);
+    let first = FIRST_VNI.saturating_add(u32::try_from(n_before).unwrap_or(0));
+    (first..=LAST_VNI).chain(FIRST_VNI..first)
 }
 
 /// The subnets that a network shall have: those asked for, and one of each family that it has and of which none was.

@@ -73,6 +73,25 @@ fn ingress_has_the_first_subnet_and_identifiers_begin_at_4096() {
 }
 
 #[test]
+fn an_identifier_is_not_given_again_at_once() {
+    let vni_of_one_made_at = |version: u64| {
+        let mut network = overlay("one");
+        network.meta.version = version;
+        let mut objects = first_objects();
+        objects.push(network.into());
+        let view = allocate(objects);
+        let network = view.networks().find(|network| network.spec.name == "one").unwrap();
+        network.allocation.clone().unwrap().pools[0].vni
+    };
+    let n_identifiers = (1 << 24) - 4096;
+    for (version, expected) in
+        [(7, 4103), (8, 4104), (n_identifiers - 1, (1 << 24) - 1), (n_identifiers, 4097)]
+    {
+        assert_eq!(vni_of_one_made_at(version), expected, "made at {version}");
+    }
+}
+
+#[test]
 fn a_service_has_an_address_in_each_network_and_ports_of_the_range() {
     let mut objects = first_objects();
     objects.push(overlay("one").into());

@@ -74,6 +74,18 @@ pub struct NetworkFilter {
     pub origin: Option<NetworkOrigin>,
 }
 
+impl NetworkFilter {
+    /// Tells by its name whether a network is meant. Refuses what is no pattern.
+    pub fn by_name(&self) -> Result<impl Fn(&str) -> bool + use<>, NodeError> {
+        let compile = |pattern: &String| {
+            regex_lite::Regex::new(pattern)
+                .map_err(|_| NodeError::invalid(format!("invalid filter 'name=[{pattern}]'")))
+        };
+        let patterns = self.names.iter().map(compile).collect::<Result<Vec<_>, _>>()?;
+        Ok(move |name: &str| patterns.is_empty() || patterns.iter().any(|pattern| pattern.is_match(name)))
+    }
+}
+
 /// Who made a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NetworkOrigin {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use shoal_types::container::networking::{EndpointSpec, NetworkMode, NetworkingSpec};
 use shoal_types::container::state::ContainerState;
-use shoal_types::network::Network;
+use shoal_types::network::{Network, NetworkScope};
 use shoal_types::{ContainerId, ErrorKind};
 use tokio::sync::oneshot;
 
@@ -37,8 +37,8 @@ impl Connections for Engine {
         endpoint: EndpointSpec,
     ) -> Result<(), NodeError> {
         let (reply, outcome) = oneshot::channel();
-        let name = network.spec.name.clone();
-        self.find(container)?.send(Request::Join(name, Box::new(endpoint), reply))?;
+        let joined = (network.spec.name.clone(), network.spec.scope);
+        self.find(container)?.send(Request::Join(joined, Box::new(endpoint), reply))?;
         super::answered(outcome).await
     }
 
@@ -58,15 +58,25 @@ impl Actor {
     /// Connects the container to one more network.
     pub(super) async fn join_network(
         &mut self,
-        network: String,
+        (network, scope): (String, NetworkScope),
         endpoint: EndpointSpec,
     ) -> Result<(), NodeError> {
         self.require_own_network()?;
         if self.core.record.endpoints.contains_key(&network) {
             let name = &self.core.record.name;
-            return Err(NodeError::forbidden(format!(
-                "endpoint with name {name} already exists in network {network}"
-            )));
+            match (self.core.run.is_some(), scope) {
+                (true, NetworkScope::Local) => {
+                    let message = format!("endpoint with name {name} already exists in network {network}");
+                    return Err(NodeError::forbidden(message));
+                }
+                (true, NetworkScope::Swarm) => {
+                    let message = format!("{name} is already attached to network {network}");
+                    return Err(NodeError::conflict(message));
+                }
+                // Docker keeps the first wish for a network of the node, and takes the last for one of the cluster.
+                (false, NetworkScope::Local) => return Ok(()),
+                (false, NetworkScope::Swarm) => {}
+            }
         }
         let mut networking = self.core.record.spec.networking.clone();
         if networking.mode == NetworkMode::None && !networking.endpoints.contains_key(NONE) {

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use shoal_types::container::networking::EndpointSpec;
+use shoal_types::network::NetworkScope;
 use tokio::sync::oneshot;
 
 use super::attach::Attached;
@@ -32,7 +33,7 @@ pub(crate) enum Request {
     /// Streams of its init process: at once if it runs, else when it starts.
     Attach(node_shim::protocol::AttachRequest, Reply<Attached>),
     /// One more network.
-    Join(String, Box<EndpointSpec>, Reply<()>),
+    Join((String, NetworkScope), Box<EndpointSpec>, Reply<()>),
     /// One network less.
     Leave(String, Reply<()>),
     /// A container that it links to has another address.

@@ -29,8 +29,23 @@ const ENABLE_IPV4: &str = "com.docker.network.enable_ipv4";
 const ENABLE_IPV6: &str = "com.docker.network.enable_ipv6";
 
 impl NetworkStore {
-    /// Makes a network. The record is written before the interface; a crash in between is completed at boot.
-    pub(super) async fn create_network(&self, mut spec: NetworkSpec) -> Result<NetworkId, NodeError> {
+    /// Makes a network of this node.
+    pub(super) async fn create_network(&self, spec: NetworkSpec) -> Result<NetworkId, NodeError> {
+        if spec.scope == NetworkScope::Swarm || spec.driver == "overlay" || spec.ingress {
+            return Err(NodeError::Refused {
+                kind: ErrorKind::Unavailable,
+                message: NOT_A_MANAGER.to_owned(),
+            });
+        }
+        self.create_as(spec, NetworkId::random_local()).await
+    }
+
+    /// Makes a network with this id. The record is written before the interface; a crash in between is completed at boot.
+    pub(super) async fn create_as(
+        &self,
+        mut spec: NetworkSpec,
+        id: NetworkId,
+    ) -> Result<NetworkId, NodeError> {
         if spec.driver.is_empty() {
             "bridge".clone_into(&mut spec.driver);
         }
@@ -41,7 +56,7 @@ impl NetworkStore {
         let _changes = self.shared.changes.lock().await;
         let host = self.shared.host.clone();
         let occupied = run_blocking(move || host.occupied()).await??;
-        let record = self.with_state(|state| reserve(state, &self.shared.config, spec, &occupied))?;
+        let record = self.with_state(|state| reserve(state, &self.shared.config, (id, spec), &occupied))?;
         let network = record.network.clone();
         let made = self.record_and_make(&record).await;
         if let Err(error) = made {
@@ -134,7 +149,7 @@ fn adopt_predefined(
 fn reserve(
     state: &mut State,
     config: &NetworkConfig,
-    spec: NetworkSpec,
+    (id, spec): (NetworkId, NetworkSpec),
     occupied: &[IpNet],
 ) -> Result<NetworkRecord, NodeError> {
     if state.by_name(&spec.name).is_some() {
@@ -146,7 +161,6 @@ fn reserve(
         take_defaults(config, &mut spec)?;
     }
     let requests = pool_requests(&mut spec)?;
-    let id = NetworkId::random_local();
     let pools = if spec.config_only { Vec::new() } else { state.space.create(&id, &requests, occupied)? };
     let made = complete(state, config, &id, spec, pools);
     if made.is_err() {
@@ -249,9 +263,6 @@ fn check(spec: &NetworkSpec) -> Result<(), NodeError> {
         return Err(NodeError::forbidden(format!(
             "operation is not permitted on predefined {name} network "
         )));
-    }
-    if spec.scope == NetworkScope::Swarm || spec.driver == "overlay" || spec.ingress {
-        return Err(NodeError::Refused { kind: ErrorKind::Unavailable, message: NOT_A_MANAGER.to_owned() });
     }
     if spec.config_only && (!spec.config_from.is_empty() || spec.attachable || spec.ingress) {
         return Err(NodeError::forbidden("configuration network can only contain network specific fields"));
@@ -441,7 +452,6 @@ mod tests {
                 ErrorKind::Forbidden,
             ),
             (spec("x", "host"), "only one instance of \"host\" network is allowed", ErrorKind::Forbidden),
-            (spec("x", "overlay"), NOT_A_MANAGER, ErrorKind::Unavailable),
             (
                 spec("x", "nope"),
                 "could not find plugin nope in v1 plugin registry: plugin not found",

@@ -13,6 +13,7 @@
 //! | `sandboxes.rs` | the engine's port: plan, connect, disconnect, restore |
 //! | `plans.rs` | PURE: what has been decided for each container, with its addresses |
 //! | `sandbox_spec.rs` | PURE: from a container's plan to what overlay-net is given |
+//! | `of_nodes.rs` | networks of the cluster that every node makes for itself |
 //! | `overlay/` | networks that span nodes: what managers tell, plain containers that join, published ports |
 //! | `files.rs` | /etc/hosts and /etc/resolv.conf of a container |
 //!
@@ -23,6 +24,7 @@ mod create;
 mod default_bridge;
 mod files;
 mod kernel;
+mod of_nodes;
 mod overlay;
 mod plans;
 mod port;
@@ -322,8 +324,10 @@ impl State {
         Ok(())
     }
 
+    /// A network of the cluster that its last containers are only leaving lets another have its name.
     fn by_name(&self, name: &str) -> Option<&Entry> {
-        self.networks.values().find(|entry| entry.network.spec.name == name)
+        let named = self.networks.values().filter(|entry| entry.network.spec.name == name);
+        named.min_by_key(|entry| self.board.is_leaving(&entry.network.id))
     }
 
     fn find(&self, name: &str) -> Result<&Entry, NodeError> {

@@ -63,11 +63,7 @@ impl Networks for NetworkPort {
     }
 
     async fn list(&self, filter: NetworkFilter) -> Result<Vec<Network>, NodeError> {
-        let compile = |pattern: &String| {
-            regex_lite::Regex::new(pattern)
-                .map_err(|_| NodeError::invalid(format!("invalid filter 'name=[{pattern}]'")))
-        };
-        let names = filter.names.iter().map(compile).collect::<Result<Vec<_>, _>>()?;
+        let is_named = filter.by_name()?;
         let passes = |network: &Network, is_used: bool| {
             let spec = &network.spec;
             let origin =
@@ -77,7 +73,7 @@ impl Networks for NetworkPort {
             filter.dangling.is_none_or(|dangling| dangling != is_held)
                 && (filter.drivers.is_empty() || filter.drivers.contains(&spec.driver))
                 && (filter.ids.is_empty() || filter.ids.iter().any(|id| network.id.as_str().starts_with(id)))
-                && (names.is_empty() || names.iter().any(|name| name.is_match(&spec.name)))
+                && is_named(&spec.name)
                 && (filter.scopes.is_empty() || filter.scopes.contains(&spec.scope))
                 && filter.origin.is_none_or(|wanted| wanted == origin)
                 && filter.labels.matches(|key| spec.labels.get(key).map(String::as_str))
@@ -159,8 +155,14 @@ impl Networks for NetworkPort {
 }
 
 impl NetworkStore {
-    /// Removes a network without members: first from the kernel, then its record. A crash in between restores it.
+    /// Removes a network of this node that has no members.
     pub(super) async fn remove_network(&self, name: &str) -> Result<(), NodeError> {
+        self.remove_as(name, NetworkScope::Local).await
+    }
+
+    /// Removes a network without members on behalf of those whom networks of `scope` obey: first from the kernel, then its record. A
+    /// crash in between restores it.
+    pub(super) async fn remove_as(&self, name: &str, scope: NetworkScope) -> Result<(), NodeError> {
         let _changes = self.shared.changes.lock().await;
         // Taken out of the state at once, so that nobody joins it while the kernel works.
         let entry = self.with_state(|state| {
@@ -172,7 +174,7 @@ impl NetworkStore {
                     spec.name
                 )));
             }
-            if spec.scope == NetworkScope::Swarm {
+            if spec.scope != scope {
                 return Err(NodeError::unavailable(super::create::NOT_A_MANAGER));
             }
             if spec.name == super::overlay::GATEWAY_BRIDGE && state.has_ingress() {

@@ -21,6 +21,7 @@ use super::TaskFiles;
 use super::assignments::Dependencies;
 use super::container::{self, LABEL_TASK_ID, SpecError, container_of, grace_seconds};
 use super::files::{self, FileError};
+use super::overlays::Overlays;
 use super::values::NodeFacts;
 use crate::api::Node;
 use crate::api::containers::{
@@ -128,6 +129,8 @@ pub(super) struct Host {
     pub(super) describe: DescribeRequest,
     /// How many containers are made or started at once.
     pub(super) starts: Semaphore,
+    /// Networks of the cluster.
+    pub(super) overlays: Arc<dyn Overlays>,
 }
 
 /// What a container looked like when a step was done.
@@ -163,6 +166,11 @@ impl Controller {
         // Before the image is fetched: what cannot work is told at once.
         let wanted = files::wanted_files(task, dependencies, facts)?;
         check_mounts(&container_of(task, facts, &dependencies.networks, Vec::new())?).await?;
+        for attachment in &task.networks {
+            if let Some(network) = dependencies.networks.get(&attachment.network) {
+                self.host.overlays.make(network).await?;
+            }
+        }
         self.fetch(task).await;
         let directory = files::directory_of(&self.host.files.directory, task.id);
         let ids = self.host.files.ids.clone();

@@ -148,6 +148,7 @@ impl Worker {
             files: identity.files,
             describe: parts.describe,
             starts: Semaphore::new(PARALLEL_STARTS),
+            overlays: Arc::clone(&parts.overlays),
         });
         let (connection, connected) = watch::channel(Connection::closed());
         let (way, ways) = watch::channel(None);

@@ -10,10 +10,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use shoal_types::NodeId;
 use shoal_types::cluster::node::DataPathKey;
+use shoal_types::network::Network;
 use shoal_types::protocol::{Assignment, AssignmentChange, AssignmentMessage};
 use tokio::sync::watch;
 
 use super::dispatcher::Reports;
+use crate::error::NodeError;
 
 /// The way to the leader, while there is a session.
 pub type Way = Option<Arc<dyn Reports>>;
@@ -54,16 +56,20 @@ pub trait Overlays: Send + Sync + fmt::Debug {
     /// again; what a task needs of its networks is there before the task is started.
     async fn take(&self, news: OverlayNews);
 
-    /// The node leaves its cluster: every network that spans nodes goes.
+    /// Makes a network of the cluster that does not span nodes and that each node makes for itself, unless it is there. Such a
+    /// network goes when [`Overlays::take`] is told that no task needs it.
+    async fn make(&self, network: &Network) -> Result<(), NodeError>;
+
+    /// The node leaves its cluster: every network of the cluster goes.
     async fn leave(&self);
 }
 
-/// What managers tell of networks that span nodes.
+/// What managers tell of networks, mostly of those that span nodes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OverlayNews {
     /// Whether these are all networks and entries that there are, or what has changed.
     pub extent: Extent,
-    /// The changes; only those that concern such networks.
+    /// The changes; only those that concern networks.
     pub changes: Vec<AssignmentChange>,
 }
 
@@ -82,7 +88,9 @@ impl OverlayNews {
         let concerns = |change: &&AssignmentChange| {
             matches!(
                 change,
-                AssignmentChange::Update(Assignment::Overlay(_) | Assignment::Entry(..))
+                AssignmentChange::Update(
+                    Assignment::Overlay(_) | Assignment::Entry(..) | Assignment::Network(_)
+                ) | AssignmentChange::RemoveNetwork(_)
                     | AssignmentChange::RemoveOverlay(_)
                     | AssignmentChange::RemoveEntry(..)
             )

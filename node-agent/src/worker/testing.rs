@@ -14,12 +14,14 @@ use shoal_types::cluster::secret::{Secret, SecretSpec};
 use shoal_types::cluster::service::{Service, ServiceContainer, ServiceSpec, TaskTemplate};
 use shoal_types::cluster::task::{Task, TaskPlace, TaskStatus};
 use shoal_types::cluster::task_state::TaskState;
+use shoal_types::network::Network;
 use shoal_types::protocol::{SessionId, SessionMessage};
 use shoal_types::{NodeId, Platform, SecretId, ServiceId, TaskId};
 use tokio::sync::watch;
 
 use super::overlays::{OverlayMember, OverlayNews, Overlays};
 use super::values::NodeFacts;
+use crate::error::NodeError;
 
 fn meta() -> Meta {
     Meta { version: 1, created: Timestamp::UNIX_EPOCH, updated: Timestamp::UNIX_EPOCH }
@@ -96,6 +98,9 @@ pub(super) struct NoOverlays;
 impl Overlays for NoOverlays {
     async fn begin(&self, _member: OverlayMember) {}
     async fn take(&self, _news: OverlayNews) {}
+    async fn make(&self, _network: &Network) -> Result<(), NodeError> {
+        Ok(())
+    }
     async fn leave(&self) {}
 
     fn data_path_keys(&self) -> watch::Receiver<Vec<DataPathKey>> {

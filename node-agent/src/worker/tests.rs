@@ -195,6 +195,7 @@ impl Bench {
             },
             describe: |_| "{}".to_owned(),
             starts: Semaphore::new(4),
+            overlays: Arc::new(NoOverlays),
         });
         let reporter = Reporter::default();
         let (connection, connected) = watch::channel(Connection::closed());

@@ -4,8 +4,6 @@
 //! it has removed is not there, although the node keeps its part until the last container has left. A
 //! machine that is no manager, or a cluster that does not answer, has none to show.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 use manager::Cluster;
 use manager::api::membership::Standing;
@@ -31,24 +29,43 @@ pub(crate) fn is_removed(cluster: &Cluster, network: &Network) -> bool {
     network.spec.scope == NetworkScope::Swarm && is_manager(cluster)
 }
 
-/// Networks of the cluster that pass a filter; `None` where nobody speaks for the cluster.
-pub(crate) async fn listed(cluster: &Cluster, filter: &NetworkFilter) -> Option<Vec<ClusterNetwork>> {
-    if !is_manager(cluster) {
-        return None;
+/// What the cluster says of its networks.
+#[derive(Debug, Default)]
+pub(crate) struct Listed {
+    /// Those that pass the filter.
+    pub(crate) passing: Vec<ClusterNetwork>,
+    /// Whether somebody has spoken for the cluster.
+    is_heard: bool,
+}
+
+impl Listed {
+    /// Whether a network of this node has to be shown beside these: it is the node's own, or nobody speaks for the cluster. One of the
+    /// cluster is among these, does not pass, or was removed.
+    pub(crate) fn lacks(&self, network: &Network) -> bool {
+        !self.is_heard || network.spec.scope == NetworkScope::Local
     }
-    let mut networks = match cluster.networks.list().await {
+}
+
+/// Networks of the cluster.
+pub(crate) async fn listed(cluster: &Cluster, filter: &NetworkFilter) -> Result<Listed, ApiError> {
+    let is_named = filter.by_name()?;
+    if !is_manager(cluster) {
+        return Ok(Listed::default());
+    }
+    let mut passing = match cluster.networks.list().await {
         Ok(networks) => networks,
         Err(error) => {
             // The node's own networks are shown all the same, as Docker does.
             tracing::debug!(error = %error, "networks of the cluster are left out of a list");
-            return None;
+            return Ok(Listed::default());
         }
     };
-    networks.retain(|network| passes(network, filter));
-    Some(networks)
+    passing.retain(|network| is_named(&network.spec.name) && passes(network, filter));
+    Ok(Listed { passing, is_heard: true })
 }
 
-/// Whether a network passes. Whether something uses it only its nodes know together, so a filter for that lets all pass.
+/// Whether a network passes what is no name. Whether something uses it only its nodes know together, so a filter for that lets
+/// all pass.
 fn passes(network: &ClusterNetwork, filter: &NetworkFilter) -> bool {
     let spec = &network.spec;
     let any = |wanted: &[String], fits: &dyn Fn(&str) -> bool| {
@@ -56,7 +73,6 @@ fn passes(network: &ClusterNetwork, filter: &NetworkFilter) -> bool {
     };
     any(&filter.drivers, &|driver| spec.driver == driver)
         && any(&filter.ids, &|id| network.id.as_str().starts_with(id))
-        && any(&filter.names, &|name| spec.name.contains(name))
         && (filter.scopes.is_empty() || filter.scopes.contains(&NetworkScope::Swarm))
         && filter.origin.is_none_or(|origin| origin == NetworkOrigin::Custom)
         && filter.labels.matches(|key| spec.labels.get(key).map(String::as_str))
@@ -82,11 +98,11 @@ pub(crate) async fn create(cluster: &Cluster, spec: NetworkSpec) -> Result<Strin
 }
 
 /// Removes networks of the cluster that nothing uses; the names of those that are gone.
-pub(crate) async fn prune(cluster: &Cluster, filter: &NetworkPruneFilter) -> Vec<String> {
-    let all =
-        listed(cluster, &NetworkFilter { labels: filter.labels.clone(), ..NetworkFilter::default() }).await;
+pub(crate) async fn prune(cluster: &Cluster, filter: &NetworkPruneFilter) -> Result<Vec<String>, ApiError> {
+    let labelled = NetworkFilter { labels: filter.labels.clone(), ..NetworkFilter::default() };
+    let Listed { passing, .. } = listed(cluster, &labelled).await?;
     let mut removed = Vec::new();
-    for network in all.iter().flatten().filter(|network| is_prunable(network, filter.until)) {
+    for network in passing.iter().filter(|network| is_prunable(network, filter.until)) {
         match cluster.networks.remove(network.id.as_str()).await {
             Ok(()) => removed.push(network.spec.name.clone()),
             Err(error) => {
@@ -95,16 +111,11 @@ pub(crate) async fn prune(cluster: &Cluster, filter: &NetworkPruneFilter) -> Vec
             }
         }
     }
-    removed
+    Ok(removed)
 }
 
 fn is_prunable(network: &ClusterNetwork, until: Option<Timestamp>) -> bool {
     !network.spec.ingress && until.is_none_or(|until| network.meta.created <= until)
-}
-
-/// The ids of these networks.
-pub(crate) fn ids(networks: &[ClusterNetwork]) -> BTreeSet<&str> {
-    networks.iter().map(|network| network.id.as_str()).collect()
 }
 
 #[cfg(test)]
@@ -144,8 +155,6 @@ mod tests {
             (NetworkFilter { drivers: vec!["bridge".into(), "overlay".into()], ..none() }, true),
             (NetworkFilter { ids: vec!["ab".into()], ..none() }, true),
             (NetworkFilter { ids: vec!["c1".into()], ..none() }, false),
-            (NetworkFilter { names: vec!["ron".into()], ..none() }, true),
-            (NetworkFilter { names: vec!["back".into()], ..none() }, false),
             (NetworkFilter { scopes: vec![NetworkScope::Local], ..none() }, false),
             (NetworkFilter { scopes: vec![NetworkScope::Swarm], ..none() }, true),
             (NetworkFilter { origin: Some(NetworkOrigin::Builtin), ..none() }, false),
@@ -153,6 +162,20 @@ mod tests {
             (NetworkFilter { labels: labels("b"), ..none() }, false),
         ] {
             assert_eq!(passes(&network(), &filter), passing, "{filter:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_cluster_has_removed_is_not_shown_by_its_node() {
+        let of_node = |scope: NetworkScope| Network {
+            id: network().id,
+            spec: NetworkSpec { scope, ..network().spec },
+            created: network().meta.created,
+        };
+        let heard = Listed { passing: Vec::new(), is_heard: true };
+        for (scope, is_shown) in [(NetworkScope::Swarm, false), (NetworkScope::Local, true)] {
+            assert_eq!(heard.lacks(&of_node(scope)), is_shown, "{scope:?}");
+            assert!(Listed::default().lacks(&of_node(scope)), "nobody speaks for the cluster: {scope:?}");
         }
     }
 

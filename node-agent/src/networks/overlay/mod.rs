@@ -53,6 +53,8 @@ pub(super) struct Board {
     served: BTreeSet<SandboxId>,
     /// Attachments that have ended and of which no manager knows it yet.
     owed: BTreeSet<TaskId>,
+    /// Networks that the node has made for itself and of which managers tell no more.
+    pub(super) let_go: BTreeSet<NetworkId>,
     ingress: Option<Ingress>,
     /// What the encrypted data path was made last; `None` without an encrypted network.
     encryption: Option<WireguardSpec>,
@@ -119,6 +121,13 @@ pub(super) struct Surroundings {
 impl Surroundings {
     fn member(&self) -> Option<OverlayMember> {
         self.member.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Board {
+    /// Whether managers want a network no more and its last containers are still in it.
+    pub(super) fn is_leaving(&self, network: &NetworkId) -> bool {
+        self.networks.get(network).is_some_and(|overlay| overlay.standing == Standing::Unwanted)
     }
 }
 

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use overlay_net::{Host, NetError, OverlaySpec, ServiceChange, VirtualService};
 use shoal_types::cluster::node::DataPathKey;
 use shoal_types::cluster::overlay::{EntryKey, OverlayEntry, OverlayNetwork};
+use shoal_types::network::Network;
 use shoal_types::protocol::{Assignment, AssignmentChange};
 use shoal_types::{NetworkId, SandboxId};
 use tokio::sync::watch;
@@ -16,7 +17,7 @@ use tokio::sync::watch;
 use super::encryption::EncryptionStep;
 use super::form::{Form, FormChanges, overlay_spec};
 use super::{Overlay, Standing};
-use crate::error::ErrorChain;
+use crate::error::{ErrorChain, NodeError};
 use crate::networks::plans::Plan;
 use crate::networks::{NetworkStore, State, run_blocking};
 use crate::store::Batch;
@@ -82,13 +83,19 @@ impl Overlays for NetworkStore {
         }
         self.sync_ingress().await;
         drop(turn);
+        self.let_go(&news).await;
         if news.extent == Extent::Whole {
             self.settle_attachments().await;
         }
         self.shared.overlay.unsaved.notify_one();
     }
 
+    async fn make(&self, network: &Network) -> Result<(), NodeError> {
+        self.make_for_cluster(network).await
+    }
+
     async fn leave(&self) {
+        self.remove_of_nodes(|_| true).await;
         let _turn = self.shared.overlay.turn.lock().await;
         let removed = self.with_state(|state| {
             let all: Vec<NetworkId> = std::mem::take(&mut state.board.networks).into_keys().collect();
@@ -140,6 +147,7 @@ impl NetworkStore {
 
     /// Removes networks that managers want no more and that have no member.
     pub(in crate::networks) async fn drop_unwanted_overlays(&self) {
+        self.remove_let_go().await;
         if !self.with_state(|state| state.board.networks.values().any(|o| o.standing == Standing::Unwanted)) {
             return;
         }
