@@ -266,20 +266,45 @@ async fn wrong_services_are_refused() {
             "/services/web/update?version=x",
             "invalid service version 'x': strconv.ParseUint: parsing \"x\": invalid syntax",
         ),
-        ("/services/web/update?version=1&registryAuthFrom=x", "unsupported registryAuthFrom value"),
+        ("/services/web/update?version=1&registryAuthFrom=x", "invalid registryAuthFrom 'x'"),
         ("/services/web/update?version=1&rollback=x", "unrecognized rollback option x"),
     ] {
         let answer = ask_json(&api, "POST", target, &web()).await;
         assert_eq!((answer.status, answer.message().as_str()), (400, message), "{target}");
     }
     let answer = ask(&api, "GET", "/services/web?insertDefaults=maybe").await;
-    assert_eq!((answer.status, answer.message().as_str()), (400, "invalid value for insertDefaults: maybe"));
+    let text =
+        "invalid value for insertDefaults: maybe: strconv.ParseBool: parsing \"maybe\": invalid syntax";
+    assert_eq!((answer.status, answer.message().as_str()), (400, text));
     cluster.fail_next(out_of_sequence());
     let answer = ask_json(&api, "POST", "/services/web/update?version=1", &web()).await;
     assert_eq!(answer.status, 500);
     assert_eq!(answer.message(), "rpc error: code = Unknown desc = update out of sequence");
     let plugin = json!({"Name": "p", "TaskTemplate": {"Runtime": "plugin", "PluginSpec": {}}});
     assert_eq!(ask_json(&api, "POST", "/services/create", &plugin).await.status, 501);
+}
+
+#[tokio::test]
+async fn the_oldest_clients_see_networks_beside_the_template() {
+    let (api, _, _) = swarm();
+    let of = |service: &Value| service["Spec"]["Networks"].clone();
+    let old = ask(&api, "GET", "/v1.24/services/web").await.json();
+    assert_eq!(of(&old), old["Spec"]["TaskTemplate"]["Networks"]);
+    assert!(of(&old).is_array(), "{old}");
+    assert_eq!(of(&ask(&api, "GET", "/v1.25/services/web").await.json()), Value::Null);
+}
+
+#[tokio::test]
+async fn files_of_old_clients_are_no_templates_and_versions_are_numbers() {
+    let (api, _, _) = swarm();
+    let file = json!({"Name": "f", "Data": "eA==", "Templating": {"Name": "golang"}});
+    for noun in ["secret", "config"] {
+        let answer = ask_json(&api, "POST", &format!("/v1.36/{noun}s/create"), &file).await;
+        let text = format!("{noun} templating is not supported on the specified API version: 1.36");
+        assert_eq!((answer.status, answer.message()), (400, text));
+        let answer = ask_json(&api, "POST", &format!("/{noun}s/f/update?version=x"), &file).await;
+        assert_eq!((answer.status, answer.message()), (400, format!("invalid {noun} version")));
+    }
 }
 
 #[tokio::test]
@@ -294,6 +319,9 @@ async fn services_are_listed_with_what_their_tasks_do() {
     let call = &cluster.calls()[0];
     assert!(call.contains("modes: [\"global\"]") && call.contains("names: [\"w\"]"), "{call}");
     assert_eq!(ask(&api, "GET", "/services").await.json()[0].get("ServiceStatus"), None);
+    let text = "invalid value for status: x: strconv.ParseBool: parsing \"x\": invalid syntax";
+    let answer = ask(&api, "GET", "/services?status=x").await;
+    assert_eq!((answer.status, answer.message().as_str()), (400, text));
     assert_eq!(ask(&api, "GET", "/v1.40/services?status=true").await.json()[0].get("ServiceStatus"), None);
     let plugins = filters(&json!({"runtime": ["plugin"]}));
     assert_eq!(ask(&api, "GET", &format!("/services?{plugins}")).await.json(), json!([]));
@@ -374,6 +402,13 @@ async fn logs_of_services_are_framed_and_say_where_they_come_from() {
         (answer.status, answer.message().as_str()),
         (400, "must specify at least one of 'stdout' or 'stderr'")
     );
+    for (tail, message) in [
+        ("x", "tail value must be a positive integer or \"all\""),
+        ("-1", "negative tail values not supported"),
+    ] {
+        let answer = ask(&api, "GET", &format!("/services/web/logs?stdout=1&tail={tail}")).await;
+        assert_eq!((answer.status, answer.message().as_str()), (500, message));
+    }
 }
 
 #[tokio::test]
@@ -386,6 +421,8 @@ async fn networks_of_the_cluster_are_shown_beside_those_of_the_node() {
     };
     assert_eq!(names("").await, ["front", "bridge"]);
     assert_eq!(names(&filters(&json!({"label": ["tier=back"]}))).await, ["bridge"]);
+    assert_eq!(names(&filters(&json!({"name": ["^fr.nt$"]}))).await, ["front", "bridge"]);
+    assert_eq!(names(&filters(&json!({"name": ["^ront"]}))).await, ["bridge"]);
     let shown = ask(&api, "GET", "/networks/front").await.json();
     assert_eq!((&shown["Scope"], &shown["Driver"]), (&json!("swarm"), &json!("overlay")));
     assert_eq!(shown["IPAM"]["Config"], json!([{"Subnet": "10.0.1.0/24", "Gateway": "10.0.1.1"}]));

@@ -30,6 +30,11 @@ pub(crate) fn shown(service: &mut Service, version: ApiVersion) {
     if let Some(previous) = &mut service.previous_spec {
         spec(previous, version);
     }
+    if version.is_below(25) {
+        for spec in std::iter::once(&mut service.spec).chain(service.previous_spec.as_mut()) {
+            spec.networks.clone_from(&spec.task_template.networks);
+        }
+    }
     if version.is_below(41) {
         service.service_status = None;
         service.job_status = None;

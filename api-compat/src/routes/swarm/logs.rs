@@ -93,10 +93,22 @@ fn options(call: &Call) -> Result<LogOptions, ApiError> {
     Ok(LogOptions {
         streams,
         follow: call.query.flag("follow"),
-        // Whatever is no number means everything.
-        tail: call.query.text("tail").parse().ok(),
+        tail: tail(call.query.text("tail"))?,
         since: since.filter(|time| time.as_nanosecond() != 0),
     })
+}
+
+/// How many lines of each task are wanted; `None` is all. Swarm does not class what it refuses here, which makes it a failure for
+/// clients.
+fn tail(written: &str) -> Result<Option<u64>, ApiError> {
+    match (written, written.parse::<i64>()) {
+        ("" | "all", _) => Ok(None),
+        (_, Ok(n)) => match u64::try_from(n) {
+            Ok(n) => Ok(Some(n)),
+            Err(_) => Err(ApiError::internal_rule("negative tail values not supported")),
+        },
+        (_, Err(_)) => Err(ApiError::internal_rule("tail value must be a positive integer or \"all\"")),
+    }
 }
 
 /// Attributes of lines. Lines of one task that follow each other share a list, which is then written out once.

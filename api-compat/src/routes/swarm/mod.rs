@@ -66,6 +66,14 @@ fn strict_truth(query: &Query, name: &str) -> Result<bool, ApiError> {
     }
 }
 
+/// The same for operations that also tell what Go says of it.
+fn parsed_truth(query: &Query, name: &str) -> Result<bool, ApiError> {
+    strict_truth(query, name).map_err(|error| {
+        let (text, written) = (error.message(), query.text(name));
+        ApiError::invalid(format!("{text}: strconv.ParseBool: parsing {written:?}: invalid syntax"))
+    })
+}
+
 /// The filters that objects of every kind have.
 fn object_filter(filters: &Filters) -> ObjectFilter {
     ObjectFilter { ids: filters.get("id"), names: filters.get("name"), labels: filters.labels().required }

@@ -12,6 +12,7 @@ use crate::filters::Filters;
 use crate::model::secret::{Config, ConfigSpec, FileCreateResponse, Secret, SecretSpec};
 use crate::reply::{self, Outcome};
 use crate::route::{Route, delete, get, post};
+use crate::version::ApiVersion;
 
 /// Filters of both.
 const FILTERS: [&str; 4] = ["id", "label", "name", "names"];
@@ -101,7 +102,7 @@ async fn list_secrets(call: Call) -> Outcome {
 async fn create_secret(mut call: Call) -> Outcome {
     let body: SecretSpec = call.json().await?;
     if call.version.is_below(37) && body.templating.is_some() {
-        return Err(templates_are_too_new());
+        return Err(templates_are_too_new("secret", call.version));
     }
     let id = managers(&call)?.secrets.create(convert::secret::secret(body)?).await?;
     reply::json_with(StatusCode::CREATED, &FileCreateResponse { id: id.to_string() })
@@ -119,7 +120,7 @@ async fn remove_secret(call: Call) -> Outcome {
 
 async fn update_secret(mut call: Call) -> Outcome {
     let body: SecretSpec = call.json().await?;
-    let version = seen_version(&call.query, "secret")?;
+    let version = seen_file_version(&call, "secret")?;
     let secrets = &managers(&call)?.secrets;
     let spec = convert::secret::secret(body)?;
     secrets.update(call.name(), version, spec).await?;
@@ -136,7 +137,7 @@ async fn list_configs(call: Call) -> Outcome {
 async fn create_config(mut call: Call) -> Outcome {
     let body: ConfigSpec = call.json().await?;
     if call.version.is_below(37) && body.templating.is_some() {
-        return Err(templates_are_too_new());
+        return Err(templates_are_too_new("config", call.version));
     }
     let id = managers(&call)?.configs.create(convert::secret::config(body)?).await?;
     reply::json_with(StatusCode::CREATED, &FileCreateResponse { id: id.to_string() })
@@ -154,13 +155,18 @@ async fn remove_config(call: Call) -> Outcome {
 
 async fn update_config(mut call: Call) -> Outcome {
     let body: ConfigSpec = call.json().await?;
-    let version = seen_version(&call.query, "config")?;
+    let version = seen_file_version(&call, "config")?;
     let configs = &managers(&call)?.configs;
     let spec = convert::secret::config(body)?;
     configs.update(call.name(), version, spec).await?;
     Ok(reply::empty(StatusCode::OK))
 }
 
-fn templates_are_too_new() -> ApiError {
-    ApiError::invalid("\"templating\" is not supported on the specified API version")
+fn templates_are_too_new(noun: &str, version: ApiVersion) -> ApiError {
+    ApiError::invalid(format!("{noun} templating is not supported on the specified API version: {version}"))
+}
+
+/// The version of a file that the client has seen. Of files Docker does not say what is wrong with it.
+fn seen_file_version(call: &Call, noun: &str) -> Result<u64, ApiError> {
+    seen_version(&call.query, noun).map_err(|_| ApiError::invalid(format!("invalid {noun} version")))
 }
