@@ -285,16 +285,6 @@ async fn wrong_services_are_refused() {
 }
 
 #[tokio::test]
-async fn the_oldest_clients_see_networks_beside_the_template() {
-    let (api, _, _) = swarm();
-    let of = |service: &Value| service["Spec"]["Networks"].clone();
-    let old = ask(&api, "GET", "/v1.24/services/web").await.json();
-    assert_eq!(of(&old), old["Spec"]["TaskTemplate"]["Networks"]);
-    assert!(of(&old).is_array(), "{old}");
-    assert_eq!(of(&ask(&api, "GET", "/v1.25/services/web").await.json()), Value::Null);
-}
-
-#[tokio::test]
 async fn files_of_old_clients_are_no_templates_and_versions_are_numbers() {
     let (api, _, _) = swarm();
     let file = json!({"Name": "f", "Data": "eA==", "Templating": {"Name": "golang"}});

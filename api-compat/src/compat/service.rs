@@ -26,18 +26,20 @@ pub(crate) fn asked(asked: &mut ServiceSpec, version: ApiVersion) {
 
 /// Turns a service back.
 pub(crate) fn shown(service: &mut Service, version: ApiVersion) {
-    spec(&mut service.spec, version);
-    if let Some(previous) = &mut service.previous_spec {
-        spec(previous, version);
-    }
-    if version.is_below(25) {
-        for spec in std::iter::once(&mut service.spec).chain(service.previous_spec.as_mut()) {
-            spec.networks.clone_from(&spec.task_template.networks);
-        }
+    for shown in std::iter::once(&mut service.spec).chain(service.previous_spec.as_mut()) {
+        spec(shown, version);
+        networks_beside_template(shown, version);
     }
     if version.is_below(41) {
         service.service_status = None;
         service.job_status = None;
+    }
+}
+
+/// The oldest clients look for networks in the service itself.
+fn networks_beside_template(spec: &mut ServiceSpec, version: ApiVersion) {
+    if version.is_below(25) {
+        spec.networks.clone_from(&spec.task_template.networks);
     }
 }
 
@@ -161,6 +163,20 @@ mod tests {
         ("/TaskTemplate/ContainerSpec/Mounts/1/TmpfsOptions/Options", 46),
         ("/TaskTemplate/Resources/SwapBytes", 52),
     ];
+
+    #[test]
+    fn the_oldest_clients_see_networks_beside_the_template() {
+        let spec = read(&json!({"TaskTemplate": {"Networks": [{"Target": "net"}]}}));
+        for (version, n_beside) in [(24, 1), (25, 0)] {
+            let mut shown = spec.clone();
+            networks_beside_template(&mut shown, ApiVersion::v1(version));
+            assert_eq!(
+                (shown.networks.len(), shown.task_template.networks.len()),
+                (n_beside, 1),
+                "1.{version}"
+            );
+        }
+    }
 
     #[test]
     fn what_a_version_did_not_know_is_dropped() {

@@ -126,5 +126,6 @@ fn what_no_task_could_have_is_refused(t: &Test) {
          created with the overlay driver.",
     );
     assert_eq!(one.docker("service ls -q").ok(), "");
+    one.docker("network rm mine").ok();
     cluster.dissolve();
 }
