@@ -15,14 +15,20 @@ use crate::model::secret::{Config, ConfigSpec, Secret, SecretSpec};
 /// The only thing that fills templates in: Go's own templates.
 const TEMPLATES: &str = "golang";
 
-/// The secret that a request describes.
+/// The secret that a request describes. One that a driver would keep is refused before a task could wait for it.
 pub(crate) fn secret(asked: SecretSpec) -> Result<WantedSecret, ApiError> {
+    if let Some(driver) = asked.driver {
+        let name = driver.name;
+        return Err(ApiError::not_implemented(format!(
+            "secrets that the driver {name} keeps are not supported"
+        )));
+    }
     Ok(WantedSecret {
         name: asked.name,
         labels: asked.labels,
         data: asked.data.0,
         templated: is_template(asked.templating.as_ref())?,
-        driver: asked.driver.map(|driver| (driver.name, driver.options)),
+        driver: None,
     })
 }
 
@@ -110,14 +116,22 @@ mod tests {
 
     #[test]
     fn secrets_go_both_ways_without_their_content() {
-        let mut with_driver = asked();
-        with_driver["Driver"] = json!({"Name": "vault", "Options": {"o": "p"}});
-        let spec = secret(crate::json::decode_value(&with_driver).unwrap()).unwrap();
+        let mut asked = asked();
+        let spec = secret(crate::json::decode_value(&asked).unwrap()).unwrap();
         assert_eq!(spec.data, b"x");
         let stored = StoredSecret { id: SecretId::from_u128(1), meta: meta(), spec };
         let shown = serde_json::to_value(shown_secret(&stored)).unwrap();
-        with_driver.as_object_mut().unwrap().remove("Data");
-        assert_eq!(shown["Spec"], with_driver);
+        asked.as_object_mut().unwrap().remove("Data");
+        assert_eq!(shown["Spec"], asked);
+    }
+
+    #[test]
+    fn secrets_of_a_driver_are_refused() {
+        let mut asked = asked();
+        asked["Driver"] = json!({"Name": "vault", "Options": {"o": "p"}});
+        let refused = secret(crate::json::decode_value(&asked).unwrap()).unwrap_err();
+        assert_eq!(refused.message(), "secrets that the driver vault keeps are not supported");
+        assert_eq!(refused.status(), 501);
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(super) fn secret_routes() -> Vec<Route> {
             .since(25)
             .takes::<SecretSpec>()
             .gives::<FileCreateResponse>(201)
-            .fails(&[400, 409, 503]),
+            .fails(&[400, 409, 501, 503]),
         get("/secrets/{id}", inspect_secret)
             .about("SecretInspect", "Shows a secret without its content.")
             .since(25)
