@@ -29,6 +29,7 @@ pub mod linear;
 pub mod log_audit;
 pub mod machine;
 pub mod net;
+pub mod plan;
 pub mod plugin;
 pub mod process;
 pub mod pty;

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use crate::daemon::{Daemon, DaemonOptions, Implementation};
 use crate::guard;
+use crate::plan;
 use crate::report::{Finished, Verdict, note, summarise};
 use crate::session::Session;
 
@@ -26,13 +27,8 @@ const CASE_LIMIT: Duration = Duration::from_secs(180);
 /// The same when the environment asks for sweeps that take long.
 const LONG_CASE_LIMIT: Duration = Duration::from_secs(7200);
 
-/// What asks for the long form of a case.
-const LONG_FORMS: [&str; 6] =
-    ["SHOAL_CRASH_SWEEP", "SHOAL_FAULTS", "SHOAL_STORM", "SHOAL_LATENCY", "SHOAL_CHURN", "SHOAL_LEAKS"];
-
 fn case_limit() -> Duration {
-    let is_long = LONG_FORMS.iter().any(|name| std::env::var_os(name).is_some());
-    if is_long { LONG_CASE_LIMIT } else { CASE_LIMIT }
+    if plan::is_long() { LONG_CASE_LIMIT } else { CASE_LIMIT }
 }
 
 /// One case: a name and what it does.

@@ -174,40 +174,29 @@ fn crash() -> Result<()> {
     call_with("cargo", &test, &[("SHOAL_CRASH_SWEEP", "long")])
 }
 
-/// `SHOAL_FAULTS` in the environment takes the place of the usual plan.
+/// Runs the cases of a module by a plan; the variable, if it is set, takes the place of the usual one.
+fn long_form(cases: &str, variable: &str, usual: &str) -> Result<()> {
+    build_daemon()?;
+    let plan = std::env::var(variable);
+    let plan = plan.as_deref().unwrap_or(usual);
+    let test = ["test", "--package", "integration-cli", "--locked", "--", cases];
+    call_with("cargo", &test, &[(variable, plan)])
+}
+
 fn faults() -> Result<()> {
-    build_daemon()?;
-    let plan = std::env::var("SHOAL_FAULTS");
-    let plan = plan.as_deref().unwrap_or("seconds=300 managers=3 workers=4 seed=1");
-    let test = ["test", "--package", "integration-cli", "--locked", "--", "cluster::faults"];
-    call_with("cargo", &test, &[("SHOAL_FAULTS", plan)])
+    long_form("cluster::faults", "SHOAL_FAULTS", "seconds=300 managers=3 workers=4 seed=1")
 }
 
-/// `SHOAL_ROLLING` in the environment takes the place of the usual plan.
 fn rolling() -> Result<()> {
-    build_daemon()?;
-    let plan = std::env::var("SHOAL_ROLLING");
-    let plan = plan.as_deref().unwrap_or("requests=500 updates=5");
-    let test = ["test", "--package", "integration-cli", "--locked", "--", "cluster::rolling"];
-    call_with("cargo", &test, &[("SHOAL_ROLLING", plan)])
+    long_form("cluster::rolling", "SHOAL_ROLLING", "requests=500 updates=5")
 }
 
-/// `SHOAL_CHURN` in the environment takes the place of the usual plan.
 fn churn() -> Result<()> {
-    build_daemon()?;
-    let plan = std::env::var("SHOAL_CHURN");
-    let plan = plan.as_deref().unwrap_or("nodes=5 replacements=1000");
-    let test = ["test", "--package", "integration-cli", "--locked", "--", "cluster::churn"];
-    call_with("cargo", &test, &[("SHOAL_CHURN", plan)])
+    long_form("cluster::churn", "SHOAL_CHURN", "nodes=5 replacements=1000")
 }
 
-/// `SHOAL_LEAKS` in the environment takes the place of the usual plan.
 fn leaks() -> Result<()> {
-    build_daemon()?;
-    let plan = std::env::var("SHOAL_LEAKS");
-    let plan = plan.as_deref().unwrap_or("nodes=3 operations=1000 seed=1");
-    let test = ["test", "--package", "integration-cli", "--locked", "--", "cluster::leaks"];
-    call_with("cargo", &test, &[("SHOAL_LEAKS", plan)])
+    long_form("cluster::leaks", "SHOAL_LEAKS", "nodes=3 operations=1000 seed=1")
 }
 
 /// `SHOAL_CONVERGENCE` in the environment takes the place of the usual plan.

@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime};
 use integration_cli::condition::within;
 use integration_cli::events::Recording;
 use integration_cli::net::Place;
+use integration_cli::plan;
 use integration_cli::report::note;
 use integration_cli::resolver::Resolver;
 use integration_cli::session::with_filters;
@@ -47,17 +48,8 @@ struct Plan {
 
 impl Plan {
     fn from_environment() -> Self {
-        let mut plan = Self { nodes: 2, replacements: 24 };
-        let text = std::env::var("SHOAL_CHURN").unwrap_or_default();
-        for (name, value) in text.split_whitespace().filter_map(|word| word.split_once('=')) {
-            let value: usize = value.parse().expect("a number in SHOAL_CHURN");
-            match name {
-                "nodes" => plan.nodes = value,
-                "replacements" => plan.replacements = value,
-                _ => panic!("SHOAL_CHURN knows nodes and replacements, not {name}"),
-            }
-        }
-        plan
+        let [nodes, replacements] = plan::numbers("SHOAL_CHURN", [("nodes", 2), ("replacements", 24)]);
+        Self { nodes, replacements }
     }
 }
 

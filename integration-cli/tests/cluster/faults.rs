@@ -7,6 +7,7 @@
 use std::time::{Duration, Instant};
 
 use integration_cli::condition::{poll, within};
+use integration_cli::plan;
 use integration_cli::report::note;
 use integration_cli::{Test, cases};
 use rustix::process::Signal;
@@ -28,19 +29,9 @@ struct Plan {
 
 impl Plan {
     fn from_environment() -> Self {
-        let mut plan = Self { duration: Duration::from_secs(15), managers: 3, workers: 0, seed: 1 };
-        let text = std::env::var("SHOAL_FAULTS").unwrap_or_default();
-        for (name, value) in text.split_whitespace().filter_map(|word| word.split_once('=')) {
-            let value: u64 = value.parse().expect("a number in SHOAL_FAULTS");
-            match name {
-                "seconds" => plan.duration = Duration::from_secs(value),
-                "managers" => plan.managers = usize::try_from(value).unwrap(),
-                "workers" => plan.workers = usize::try_from(value).unwrap(),
-                "seed" => plan.seed = value,
-                _ => panic!("SHOAL_FAULTS knows seconds, managers, workers and seed, not {name}"),
-            }
-        }
-        plan
+        let [seconds, managers, workers, seed] =
+            plan::numbers("SHOAL_FAULTS", [("seconds", 15), ("managers", 3), ("workers", 0), ("seed", 1)]);
+        Self { duration: Duration::from_secs(seconds as u64), managers, workers, seed: seed as u64 }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use integration_cli::condition::{eventually, within};
 use integration_cli::http::{Client, Request};
+use integration_cli::plan;
 use integration_cli::report::note;
 use integration_cli::{Test, cases};
 use serde_json::{Value, json};
@@ -25,17 +26,8 @@ struct Plan {
 
 impl Plan {
     fn from_environment() -> Self {
-        let mut plan = Self { creations: 30, failovers: 1 };
-        let text = std::env::var("SHOAL_LATENCY").unwrap_or_default();
-        for (name, value) in text.split_whitespace().filter_map(|word| word.split_once('=')) {
-            let value = value.parse().expect("a number in SHOAL_LATENCY");
-            match name {
-                "creations" => plan.creations = value,
-                "failovers" => plan.failovers = value,
-                _ => panic!("SHOAL_LATENCY knows creations and failovers, not {name}"),
-            }
-        }
-        plan
+        let [creations, failovers] = plan::numbers("SHOAL_LATENCY", [("creations", 30), ("failovers", 1)]);
+        Self { creations, failovers }
     }
 }
 

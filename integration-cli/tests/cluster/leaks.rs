@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use integration_cli::condition::{eventually, within};
+use integration_cli::plan;
 use integration_cli::process::run;
 use integration_cli::report::note;
 use integration_cli::{OwnDaemon, Test, cases};
@@ -32,18 +33,9 @@ struct Plan {
 
 impl Plan {
     fn from_environment() -> Self {
-        let mut plan = Self { nodes: 2, operations: 50, seed: 1 };
-        let text = std::env::var("SHOAL_LEAKS").unwrap_or_default();
-        for (name, value) in text.split_whitespace().filter_map(|word| word.split_once('=')) {
-            let value: u64 = value.parse().expect("a number in SHOAL_LEAKS");
-            match name {
-                "nodes" => plan.nodes = usize::try_from(value).unwrap(),
-                "operations" => plan.operations = usize::try_from(value).unwrap(),
-                "seed" => plan.seed = value,
-                _ => panic!("SHOAL_LEAKS knows nodes, operations and seed, not {name}"),
-            }
-        }
-        plan
+        let [nodes, operations, seed] =
+            plan::numbers("SHOAL_LEAKS", [("nodes", 2), ("operations", 50), ("seed", 1)]);
+        Self { nodes, operations, seed: seed as u64 }
     }
 }
 

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use integration_cli::condition::within;
 use integration_cli::net::Place;
+use integration_cli::plan;
 use integration_cli::process::run;
 use integration_cli::report::note;
 use integration_cli::{Test, cases};
@@ -41,17 +42,9 @@ struct Plan {
 
 impl Plan {
     fn from_environment() -> Self {
-        let mut plan = Self { requests: 50, updates: 1 };
-        let text = std::env::var("SHOAL_ROLLING").unwrap_or_default();
-        for (name, value) in text.split_whitespace().filter_map(|word| word.split_once('=')) {
-            let value: u32 = value.parse().expect("a number in SHOAL_ROLLING");
-            match name {
-                "requests" => plan.requests = value,
-                "updates" => plan.updates = value,
-                _ => panic!("SHOAL_ROLLING knows requests and updates, not {name}"),
-            }
-        }
-        plan
+        let [requests, updates] = plan::numbers("SHOAL_ROLLING", [("requests", 50), ("updates", 1)])
+            .map(|number| u32::try_from(number).unwrap());
+        Self { requests, updates }
     }
 }
 
