@@ -99,7 +99,7 @@ pub(crate) async fn serve(desk: &Arc<Desk>, question: ReadLogs) -> Result<Reply,
 }
 
 /// The logs of some tasks as they come in: a subscription for those that were there at first and, while later tasks of a service
-/// are heard too, one for each batch of these. Ends its subscriptions when it is dropped.
+/// are heard too, one for each batch of these.
 struct Subscribed {
     desk: Arc<Desk>,
     options: LogOptions,
@@ -107,17 +107,23 @@ struct Subscribed {
     followed: Option<ServiceId>,
     /// Index of the store at which its tasks were looked at last.
     looked_at: u64,
-    /// Tasks that are heard, or were.
+    /// Tasks that are heard, or were, of those that the store has.
     heard: BTreeSet<TaskId>,
-    ids: Vec<String>,
     parts: SelectAll<BoxStream<'static, LogNews>>,
     early: VecDeque<LogNews>,
 }
 
-impl Drop for Subscribed {
+/// A place in the dispatcher's list; it is given up when this is dropped, with what comes from it.
+struct Subscription {
+    desk: Arc<Desk>,
+    id: String,
+    news: mpsc::Receiver<LogNews>,
+}
+
+impl Drop for Subscription {
     fn drop(&mut self) {
         if let Ok(dispatcher) = self.desk.dispatcher() {
-            self.ids.iter().for_each(|id| dispatcher.end_logs(id));
+            dispatcher.end_logs(&self.id);
         }
     }
 }
@@ -135,9 +141,10 @@ impl Subscribed {
             return Ok(());
         }
         let (id, news) = self.desk.dispatcher()?.subscribe_logs(by_node, self.options.clone()).await;
-        self.ids.push(id);
-        let part =
-            futures_util::stream::unfold(news, |mut news| async move { Some((news.recv().await?, news)) });
+        let subscription = Subscription { desk: Arc::clone(&self.desk), id, news };
+        let part = futures_util::stream::unfold(subscription, |mut subscription| async move {
+            Some((subscription.news.recv().await?, subscription))
+        });
         self.parts.push(part.boxed());
         Ok(())
     }
@@ -155,6 +162,7 @@ impl Subscribed {
             let snapshot = self.desk.group.snapshot();
             if self.looked_at < snapshot.index() {
                 self.looked_at = snapshot.index();
+                self.heard.retain(|task| snapshot.task(*task).is_some());
                 let tasks: Vec<Arc<Task>> =
                     snapshot.tasks_of(service).filter(|task| has_run(task)).cloned().collect();
                 // Who does not lead any more hears nothing; the reader asks again.
@@ -212,7 +220,6 @@ async fn read_here(
         followed,
         looked_at: 0,
         heard: BTreeSet::new(),
-        ids: Vec::new(),
         parts: SelectAll::new(),
         early,
     };
