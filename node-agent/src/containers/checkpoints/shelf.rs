@@ -12,6 +12,9 @@ use shoal_types::ErrorKind;
 
 use crate::error::NodeError;
 
+/// What CRIU writes into every checkpoint.
+const INVENTORY: &str = "inventory.img";
+
 /// Where a checkpoint is or shall be, and how messages call it.
 #[derive(Debug)]
 pub(super) struct Place {
@@ -49,9 +52,9 @@ impl Place {
         ))
     }
 
-    /// Its directory, if it exists.
+    /// Its directory, if it exists. Clients name directories of the machine: what is no checkpoint is neither read nor removed.
     pub(super) fn find(&self) -> Result<PathBuf, NodeError> {
-        if self.path.is_dir() {
+        if self.path.join(INVENTORY).is_file() {
             return Ok(self.path.clone());
         }
         let Self { checkpoint, container, .. } = self;
@@ -177,7 +180,9 @@ mod tests {
         assert_eq!(place.find().unwrap_err().kind(), ErrorKind::NotFound);
         for round in 0..2 {
             fs::create_dir(place.path()).unwrap();
-            fs::write(place.path().join("pages.img"), format!("{round}")).unwrap();
+            fs::write(place.path().join("another file"), "").unwrap();
+            assert_eq!(place.remove().unwrap_err().kind(), ErrorKind::NotFound, "it is no checkpoint");
+            fs::write(place.path().join(INVENTORY), format!("{round}")).unwrap();
             assert_eq!(place.prepare().unwrap_err().kind(), ErrorKind::Conflict);
             place.sync().unwrap();
             place.remove().unwrap();
