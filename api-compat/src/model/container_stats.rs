@@ -3,9 +3,9 @@
 //! Start reading at [`ContainerStats`].
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use serde::Serialize;
+use node_runtime::cgroup::CounterTable;
+use serde::{Serialize, Serializer};
 
 use super::time::Time;
 use super::{is_empty_list, is_zero};
@@ -103,8 +103,8 @@ pub struct MemoryStats {
     #[serde(skip_serializing_if = "is_zero")]
     pub max_usage: u64,
     /// The kernel's own counters.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub stats: BTreeMap<Arc<str>, u64>,
+    #[serde(skip_serializing_if = "NamedCounters::is_empty")]
+    pub stats: NamedCounters,
     /// How often the limit was hit (cgroup v1).
     #[serde(skip_serializing_if = "is_zero")]
     pub failcnt: u64,
@@ -120,6 +120,37 @@ pub struct MemoryStats {
     /// Private working set (Windows).
     #[serde(skip_serializing_if = "is_zero")]
     pub privateworkingset: u64,
+}
+
+/// Counters by the names that the kernel gives them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NamedCounters(pub CounterTable);
+
+impl NamedCounters {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for NamedCounters {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter())
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for NamedCounters {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "NamedCounters".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        BTreeMap::<String, u64>::json_schema(generator)
+    }
 }
 
 /// Counters of one interface.

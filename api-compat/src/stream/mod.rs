@@ -13,6 +13,9 @@ use serde::Serialize;
 use crate::extract::Call;
 use crate::reply::BodyError;
 
+/// Room for an object of statistics, the largest that comes often.
+const USUAL_LEN: usize = 4 << 10;
+
 /// How JSON objects follow each other in a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum JsonFraming {
@@ -53,7 +56,10 @@ impl JsonFraming {
 
     /// One object with what stands around it.
     pub(crate) fn frame<T: Serialize>(self, value: &T) -> Result<Bytes, BodyError> {
-        let mut text = if self == Self::Sequence { vec![0x1e] } else { Vec::new() };
+        let mut text = Vec::with_capacity(USUAL_LEN);
+        if self == Self::Sequence {
+            text.push(0x1e);
+        }
         serde_json::to_writer(&mut text, value)?;
         text.push(b'\n');
         Ok(text.into())

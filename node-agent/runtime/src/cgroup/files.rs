@@ -7,10 +7,10 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
 
+use super::table::{CounterTable, Names, entry};
 use crate::error::{Context, Result};
 
 /// Writes a value; the kernel judges it at once, so the error is about the value.
@@ -44,34 +44,9 @@ pub(crate) fn number(directory: &Path, file: &str) -> Option<u64> {
     read_if_present(directory, file)?.trim().parse().ok()
 }
 
-/// Reads the lines `key value` of a text. `names` are those of the table before, which tables share.
-fn parse_table(text: &str, names: &mut Vec<Arc<str>>) -> Vec<(Arc<str>, u64)> {
-    let before = std::mem::take(names);
-    let mut known = before.into_iter();
-    let named = lines(text).map(|(key, value)| {
-        let name = known.next().filter(|name| **name == *key).unwrap_or_else(|| Arc::from(key));
-        (name, value)
-    });
-    let table: Vec<_> = named.collect();
-    *names = table.iter().map(|(name, _)| Arc::clone(name)).collect();
-    table
-}
-
 /// Finds a key in a file of `key value` lines; zero without it.
 pub(crate) fn entry_of(directory: &Path, file: &str, key: &str) -> u64 {
     entry(&read_if_present(directory, file).unwrap_or_default(), key)
-}
-
-/// Finds a key in the text of such a file.
-pub(crate) fn entry(text: &str, key: &str) -> u64 {
-    lines(text).find(|(name, _)| *name == key).map_or(0, |(_, value)| value)
-}
-
-fn lines(text: &str) -> impl Iterator<Item = (&str, u64)> {
-    text.lines().filter_map(|line| {
-        let (key, value) = line.split_once(' ')?;
-        Some((key, value.trim().parse().ok()?))
-    })
 }
 
 /// How much is asked of a file at once; the kernel gives the whole of a counter's file when there is room for it.
@@ -83,14 +58,14 @@ pub(crate) struct OpenFiles {
     directory: PathBuf,
     /// `None` for a file that this host does not have.
     files: Vec<(&'static str, Option<OwnedFd>)>,
-    /// The names of the last table: they are the same each time, and made once.
-    names: Vec<Arc<str>>,
+    /// The names of the last table.
+    names: Names,
 }
 
 impl OpenFiles {
     /// Opens nothing yet.
     pub(crate) fn of(directory: PathBuf) -> Self {
-        Self { directory, files: Vec::new(), names: Vec::new() }
+        Self { directory, files: Vec::new(), names: Names::default() }
     }
 
     /// Reads a file as it is now and takes from it what is asked. `None` if the host does not have it or the directory has
@@ -108,9 +83,9 @@ impl OpenFiles {
     }
 
     /// Reads a table of `key value` lines; empty where [`OpenFiles::read`] gives nothing.
-    pub(crate) fn table(&mut self, file: &'static str) -> Vec<(Arc<str>, u64)> {
+    pub(crate) fn table(&mut self, file: &'static str) -> CounterTable {
         let mut names = std::mem::take(&mut self.names);
-        let table = self.read(file, |text| parse_table(text, &mut names)).unwrap_or_default();
+        let table = self.read(file, |text| CounterTable::parse(text, &mut names)).unwrap_or_default();
         self.names = names;
         table
     }
@@ -168,23 +143,5 @@ mod tests {
         let long = "x".repeat(3 * READ_LEN + 17);
         fs::write(directory.path().join("long"), &long).unwrap();
         assert_eq!(OpenFiles::of(directory.path().to_owned()).read("long", str::to_owned), Some(long));
-    }
-
-    #[test]
-    fn keys_are_found_whole() {
-        let text = "nr_periods 3\nnr_throttled 2\nbroken\nthrottled_time 9\n";
-        assert_eq!(entry(text, "nr_throttled"), 2);
-        assert_eq!(entry(text, "nr"), 0);
-    }
-
-    #[test]
-    fn a_table_has_the_names_of_the_one_before() {
-        let mut names = Vec::new();
-        let first = parse_table("cache 3\nbroken\nrss 2\n", &mut names);
-        let second = parse_table("cache 4\nswap 1\nrss 5\n", &mut names);
-        assert_eq!(first, [("cache".into(), 3), ("rss".into(), 2)]);
-        assert_eq!(second, [("cache".into(), 4), ("swap".into(), 1), ("rss".into(), 5)]);
-        assert!(Arc::ptr_eq(&first[0].0, &second[0].0));
-        assert_eq!(parse_table("", &mut names), []);
     }
 }

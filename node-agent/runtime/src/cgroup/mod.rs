@@ -14,6 +14,7 @@ mod freezer;
 pub(crate) mod hierarchy;
 mod oom;
 pub mod readings;
+mod table;
 mod v1;
 mod v2;
 
@@ -29,6 +30,7 @@ use serde::{Deserialize, Serialize};
 pub use counters::Counters;
 pub use oom::OomEvents;
 pub use readings::Readings;
+pub use table::CounterTable;
 
 use crate::error::{Context, Result, RuntimeError, Warning};
 use crate::paths::clean_absolute;

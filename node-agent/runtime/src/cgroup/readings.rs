@@ -3,7 +3,7 @@
 //! Start reading at [`Readings`]. A value that the kernel of this host does not offer is `None`, never zero. No IO here: the
 //! files are read in `v1.rs` and `v2.rs`.
 
-use std::sync::Arc;
+use super::table::CounterTable;
 
 /// One reading of all controllers of a cgroup.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub struct MemoryReadings {
     /// How often the limit was hit.
     pub failures: u64,
     /// The lines of `memory.stat` in the kernel's order.
-    pub stat: Vec<(Arc<str>, u64)>,
+    pub stat: CounterTable,
 }
 
 /// Tasks of a cgroup.

@@ -13,6 +13,7 @@ use oci_spec::runtime::{
 use super::devices::{Verdict, effective_rules};
 use super::files::{self, OpenFiles, number, try_write, write};
 use super::readings::{BlkioEntry, BlkioReadings, CpuReadings, MemoryReadings, PidsReadings};
+use super::table::entry;
 use crate::error::{Context, Result, RuntimeError, Warning};
 
 /// Sets the limits of one controller in its directory.
@@ -287,20 +288,30 @@ fn apply_devices(directory: &Path, resources: &LinuxResources) -> Result<()> {
 pub(crate) fn read_cpu(cpuacct: Option<&mut OpenFiles>, cpu: Option<&mut OpenFiles>) -> CpuReadings {
     let mut readings = CpuReadings::default();
     if let Some(files) = cpuacct {
-        readings.usage = files.number("cpuacct.usage").unwrap_or(0);
-        readings.user = files.number("cpuacct.usage_user").unwrap_or(0);
-        readings.system = files.number("cpuacct.usage_sys").unwrap_or(0);
+        // These two say what `cpuacct.usage`, `usage_user` and `usage_sys` say, each of which adds up the same counters.
         let numbers = |text: &str| text.split_whitespace().filter_map(|number| number.parse().ok()).collect();
         readings.per_cpu = files.read("cpuacct.usage_percpu", numbers).unwrap_or_default();
+        readings.usage = readings.per_cpu.iter().copied().fold(0, u64::saturating_add);
+        (readings.user, readings.system) =
+            files.read("cpuacct.usage_all", parse_usage_all).unwrap_or_default();
     }
     if let Some(files) = cpu {
         files.read("cpu.stat", |stat| {
-            readings.periods = files::entry(stat, "nr_periods");
-            readings.throttled_periods = files::entry(stat, "nr_throttled");
-            readings.throttled = files::entry(stat, "throttled_time");
+            readings.periods = entry(stat, "nr_periods");
+            readings.throttled_periods = entry(stat, "nr_throttled");
+            readings.throttled = entry(stat, "throttled_time");
         });
     }
     readings
+}
+
+/// Adds up the columns of `cpuacct.usage_all`, which are `cpu user system` below their names.
+fn parse_usage_all(text: &str) -> (u64, u64) {
+    text.lines().skip(1).fold((0, 0), |(user, system), line| {
+        let mut columns = line.split(' ').skip(1).map(|figure| figure.parse::<u64>().unwrap_or(0));
+        let mut add = |sum: u64| sum.saturating_add(columns.next().unwrap_or(0));
+        (add(user), add(system))
+    })
 }
 
 /// Limits at or above this are the kernel's way to say that there is none.
@@ -350,6 +361,13 @@ fn parse_blkio(text: &str) -> Vec<BlkioEntry> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_of_all_processors_are_added_up() {
+        let text = "cpu user system\n0 56583713270684 12971994631146\n1 3 4\n";
+        assert_eq!(parse_usage_all(text), (56_583_713_270_687, 12_971_994_631_150));
+        assert_eq!(parse_usage_all(""), (0, 0));
+    }
 
     #[test]
     fn block_counters_are_parsed_and_the_total_line_is_not_one() {

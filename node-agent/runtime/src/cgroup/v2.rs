@@ -9,6 +9,7 @@ use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources};
 
 use super::files::{self, OpenFiles, try_write};
 use super::readings::{BlkioEntry, BlkioReadings, CpuReadings, MemoryReadings};
+use super::table::entry;
 use crate::error::{Context, Result, RuntimeError, Warning};
 
 /// One value to write.
@@ -234,14 +235,14 @@ pub(crate) fn read_cpu(files: &mut OpenFiles) -> CpuReadings {
 }
 
 fn parse_cpu_stat(stat: &str) -> CpuReadings {
-    let nanoseconds = |key| files::entry(stat, key).saturating_mul(1000);
+    let nanoseconds = |key| entry(stat, key).saturating_mul(1000);
     CpuReadings {
         usage: nanoseconds("usage_usec"),
         user: nanoseconds("user_usec"),
         system: nanoseconds("system_usec"),
         per_cpu: Vec::new(),
-        periods: files::entry(stat, "nr_periods"),
-        throttled_periods: files::entry(stat, "nr_throttled"),
+        periods: entry(stat, "nr_periods"),
+        throttled_periods: entry(stat, "nr_throttled"),
         throttled: nanoseconds("throttled_usec"),
     }
 }
@@ -252,7 +253,7 @@ pub(crate) fn read_memory(files: &mut OpenFiles) -> MemoryReadings {
         usage: files.number("memory.current").unwrap_or(0),
         max_usage: files.number("memory.peak"),
         limit: files.number("memory.max"),
-        failures: files.read("memory.events", |events| files::entry(events, "max")).unwrap_or_default(),
+        failures: files.read("memory.events", |events| entry(events, "max")).unwrap_or_default(),
         stat: files.table("memory.stat"),
     }
 }

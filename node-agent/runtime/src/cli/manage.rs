@@ -234,7 +234,7 @@ fn stats_of(id: &str, readings: &Readings) -> serde_json::Value {
                     "limit": memory.limit.unwrap_or(u64::MAX), "usage": memory.usage,
                     "max": memory.max_usage.unwrap_or(0), "failcnt": memory.failures,
                 },
-                "raw": memory.stat.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+                "raw": memory.stat.iter().collect::<std::collections::BTreeMap<_, _>>(),
             },
             "pids": { "current": pids.current, "limit": pids.limit.unwrap_or(0) },
             "blkio": {

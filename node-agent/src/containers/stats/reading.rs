@@ -2,7 +2,9 @@
 //!
 //! Start reading at [`read`]. Figures that clients compute (percentages) are theirs.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::mem::MaybeUninit;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -19,8 +21,10 @@ use crate::runtime::cgroup;
 
 /// The kernel counts processor time of the machine in ticks of 10 ms (`USER_HZ`), which is fixed for programs.
 const NANOS_PER_TICK: u64 = 10_000_000;
-/// Room for the interfaces of an ordinary container.
-const READ_LEN: usize = 4 << 10;
+/// Room for the interfaces of an ordinary container, and more than the kernel gives at once.
+const READ_LEN: usize = 8 << 10;
+/// What is shorter is the whole: a line is far shorter than what then is left of the page that the kernel fills.
+const SURELY_WHOLE: usize = 2 << 10;
 
 /// One run of a container: what there is to read of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,8 +94,8 @@ pub(super) fn read(
     }
     let interfaces = match subject.network {
         // Not kept open: that would keep the network namespace.
-        Network::Own => read_text(&format!("/proc/{}/net/dev", subject.pid)).unwrap_or_default(),
-        Network::None => String::new(),
+        Network::Own => read_interfaces(subject.pid).unwrap_or_default(),
+        Network::None => Vec::new(),
     };
     Some(StatsReading {
         at: Timestamp::now(),
@@ -99,20 +103,22 @@ pub(super) fn read(
         system_cpu: machine.system_cpu,
         online_cpus: machine.online_cpus,
         machine_memory: machine.memory,
-        interfaces: parse_interfaces(&interfaces),
+        interfaces,
     })
 }
 
-/// Reads a file of the kernel, whose length nobody knows before: without asking for it.
-fn read_text(path: &str) -> Option<String> {
+/// The interfaces of a process, from the kernel's table of them.
+fn read_interfaces(pid: u32) -> Option<Vec<(String, InterfaceCounters)>> {
+    let path = format!("/proc/{pid}/net/dev");
     let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    let mut text = Vec::with_capacity(READ_LEN);
-    loop {
-        text.reserve(READ_LEN / 2);
-        if rustix::io::read(&file, rustix::buffer::spare_capacity(&mut text)).ok()? == 0 {
-            return String::from_utf8(text).ok();
-        }
+    let mut room = [MaybeUninit::uninit(); READ_LEN];
+    let (text, _) = rustix::io::read(&file, &mut room[..]).ok()?;
+    if text.len() < SURELY_WHOLE {
+        return str::from_utf8(text).ok().map(parse_interfaces);
     }
+    let mut text = text.to_vec();
+    File::from(file).read_to_end(&mut text).ok()?;
+    str::from_utf8(&text).ok().map(parse_interfaces)
 }
 
 /// Processor time of the machine in nanoseconds: the first seven figures of the first line, as dockerd adds them.
@@ -127,19 +133,27 @@ fn parse_system_cpu(stat: &str) -> u64 {
 fn parse_interfaces(text: &str) -> Vec<(String, InterfaceCounters)> {
     let parse = |line: &str| {
         let (name, figures) = line.split_once(':')?;
-        let figures: Vec<u64> = figures.split_whitespace().filter_map(|figure| figure.parse().ok()).collect();
-        let figure = |index: usize| figures.get(index).copied().unwrap_or(0);
+        let name = name.trim();
+        if name == "lo" {
+            return None;
+        }
+        let mut columns = [0; 12];
+        for (column, figure) in columns.iter_mut().zip(figures.split_ascii_whitespace()) {
+            *column = figure.parse().unwrap_or(0);
+        }
+        let [rx_bytes, rx_packets, rx_errors, rx_dropped, .., tx_bytes, tx_packets, tx_errors, tx_dropped] =
+            columns;
         let counters = InterfaceCounters {
-            rx_bytes: figure(0),
-            rx_packets: figure(1),
-            rx_errors: figure(2),
-            rx_dropped: figure(3),
-            tx_bytes: figure(8),
-            tx_packets: figure(9),
-            tx_errors: figure(10),
-            tx_dropped: figure(11),
+            rx_bytes,
+            rx_packets,
+            rx_errors,
+            rx_dropped,
+            tx_bytes,
+            tx_packets,
+            tx_errors,
+            tx_dropped,
         };
-        Some((name.trim().to_owned(), counters)).filter(|(name, _)| name != "lo")
+        Some((name.to_owned(), counters))
     };
     text.lines().filter_map(parse).collect()
 }
