@@ -20,7 +20,9 @@ use shoal_types::{NodeId, ServiceId};
 use crate::allocator::Allocator;
 use crate::clock::{Clock, after, until};
 use crate::error::ClusterError;
-use crate::orchestrator::{dispose, enforce_constraints, orphan_lost_tasks, reconcile_service};
+use crate::orchestrator::{
+    dispose, enforce_constraints, is_mere_progress, orphan_lost_tasks, reconcile_service,
+};
 use crate::scheduler::{MOST_CHANGES, Pass, schedule};
 use crate::store::{Change, Conflict, Draft, Key, Snapshot, Store};
 
@@ -157,6 +159,12 @@ impl Decisions {
             }
             Key::Task(id) => {
                 let (was, is) = (before.task(*id), after.task(*id));
+                let service = is.or(was).and_then(|task| after.service(task.service));
+                if let (Some(was), Some(is), Some(service)) = (was, is, service)
+                    && is_mere_progress(service, was, is)
+                {
+                    return;
+                }
                 self.services.extend(is.or(was).map(|task| task.service));
                 let runs = |state| (TaskState::Assigned..=TaskState::Running).contains(&state);
                 if is.is_none_or(|task| !runs(task.status.state)) {

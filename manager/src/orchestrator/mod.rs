@@ -23,7 +23,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use shoal_types::ServiceId;
-use shoal_types::cluster::service::ServiceMode;
+use shoal_types::cluster::service::{Service, ServiceMode};
+use shoal_types::cluster::task::Task;
+use shoal_types::cluster::task_state::TaskState;
 
 use crate::store::{Conflict, Draft};
 
@@ -60,6 +62,20 @@ pub fn reconcile_service(draft: &mut Draft, id: ServiceId) -> Result<Option<Time
     Ok(deadline.0)
 }
 
+/// Whether a task has only come nearer to running, of which nothing follows for its service: it has not ended, waits for no other
+/// and no other waits for it, and no update looks on.
+pub(crate) fn is_mere_progress(service: &Service, before: &Task, after: &Task) -> bool {
+    let is_coming = |task: &Task| {
+        (TaskState::Assigned..=TaskState::Running).contains(&task.status.state)
+            && task.desired == TaskState::Running
+    };
+    service.update.is_none()
+        && service.job.is_none()
+        && is_coming(before)
+        && is_coming(after)
+        && (before.node, before.spec_version) == (after.node, service.spec_version)
+}
+
 /// The earliest of several times.
 #[derive(Debug, Default)]
 pub(crate) struct Deadline(Option<Timestamp>);
@@ -72,4 +88,4 @@ impl Deadline {
 }
 
 /// Tasks in one place of a service, oldest first.
-pub(crate) type Slot = Vec<Arc<shoal_types::cluster::task::Task>>;
+pub(crate) type Slot = Vec<Arc<Task>>;

@@ -17,11 +17,12 @@ use shoal_types::cluster::task_state::TaskState;
 use shoal_types::container::networking::Protocol;
 use shoal_types::{NodeId, ServiceId, TaskId};
 
+use super::{is_mere_progress, reconcile_service};
 use crate::clock::after;
 use crate::control::rollback_started;
 use crate::decisions::Decisions;
 use crate::fixtures::{at, cluster, node, service, status};
-use crate::store::{Change, Object, Snapshot};
+use crate::store::{Change, Draft, Object, Snapshot};
 
 /// A cluster of nodes that bring every task to its desired state at once, unless its image is called `bad`: that never starts.
 struct Stage {
@@ -47,7 +48,17 @@ impl Stage {
     }
 
     fn report(&mut self, task: TaskId, state: TaskState) {
+        let before = Arc::clone(&self.store);
         self.commit(&[Change::ReportTask { task, status: status(state, self.now), at: self.now }]);
+        let (was, is) = (before.task(task).unwrap(), self.store.task(task).unwrap());
+        let service = self.store.service(is.service);
+        if service.is_some_and(|service| is_mere_progress(service, was, is)) {
+            let mut drafts = [&before, &self.store].map(|store| Draft::new(store, self.now));
+            let [earlier, later] =
+                drafts.each_mut().map(|draft| reconcile_service(draft, is.service).unwrap());
+            let [_, later_draft] = drafts;
+            assert_eq!((later, later_draft.into_changes()), (earlier, Vec::new()), "{is:?}");
+        }
     }
 
     /// Lets leader and nodes work until nobody has anything to do at this moment.

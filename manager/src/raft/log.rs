@@ -17,8 +17,8 @@ use super::types::{Entry, LogId, MemberId, StorageError, TypeConfig, Vote};
 
 const VOTE: &str = "vote";
 const PURGED: &str = "purged";
-/// How many bytes of flushed entries stay in memory.
-const TAIL_BYTES: usize = 4 << 20;
+/// How many bytes of flushed entries stay in memory, by the length of their text. They are there taken apart as well.
+const TAIL_BYTES: usize = 2 << 20;
 /// About how many bytes of entries travel in one message; one larger entry travels alone.
 const MESSAGE_BYTES: usize = 2 << 20;
 

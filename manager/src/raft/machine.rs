@@ -13,9 +13,7 @@ use tokio::sync::watch;
 
 use super::disk::{Disk, DiskError, Flush, Step, encode};
 use super::log::failure;
-use super::types::{
-    Entry, LogId, Membership, Outcome, Proposal, SnapshotMeta, StateView, StorageError, TypeConfig,
-};
+use super::types::{Entry, LogId, Membership, Outcome, SnapshotMeta, StateView, StorageError, TypeConfig};
 use crate::store::{Change, Snapshot};
 
 const APPLIED: &str = "applied";
@@ -111,8 +109,8 @@ impl Machine {
             let mut outcome = Outcome::default();
             match entry.payload {
                 EntryPayload::Blank => {}
-                EntryPayload::Normal(Proposal { changes }) => match view.apply(index, &changes) {
-                    Ok(()) => touched.extend(changes.iter().map(Change::key)),
+                EntryPayload::Normal(proposal) => match view.apply(index, proposal.changes()) {
+                    Ok(()) => touched.extend(proposal.changes().iter().map(Change::key)),
                     Err(conflict) => outcome.conflict = Some(conflict),
                 },
                 EntryPayload::Membership(membership) => {

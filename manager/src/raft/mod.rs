@@ -301,7 +301,7 @@ impl Store for Group {
 
     async fn commit(&self, changes: Vec<Change>) -> Result<u64, ClusterError> {
         self.check_leading()?;
-        let write = self.raft.client_write(Proposal { changes });
+        let write = self.raft.client_write(Proposal::from(changes));
         let written = tokio::time::timeout(COMMIT_LIMIT, write).await.map_err(|_| ClusterError::Deadline)?;
         match written {
             Ok(response) => match response.data.conflict {

@@ -3,9 +3,10 @@
 //! Start reading at [`Proposal`]. No type of openraft leaves `manager::raft`.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+use serde_json::value::RawValue;
 use shoal_types::NodeId;
 
 use crate::store::{Change, Conflict, Snapshot};
@@ -33,15 +34,68 @@ pub(crate) type SnapshotMeta = openraft::SnapshotMeta<MemberId, Member>;
 pub(crate) type StorageError = openraft::StorageError<MemberId>;
 
 /// A list of changes, which is applied wholly or not at all.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Proposal {
+///
+/// Raft hands it from part to part by cloning, and each manager writes it down several times: to its log, to the others. So it is
+/// shared, and its text is made once, or kept as it has come.
+#[derive(Debug, Clone)]
+pub(crate) struct Proposal(Arc<Written>);
+
+#[derive(Debug)]
+struct Written {
+    changes: Vec<Change>,
+    text: OnceLock<Box<RawValue>>,
+}
+
+/// The form in which it travels and is stored.
+#[derive(Serialize, Deserialize)]
+#[serde(rename = "Proposal")]
+struct Form<T> {
+    changes: T,
+}
+
+impl Proposal {
     /// The changes.
-    pub(crate) changes: Vec<Change>,
+    pub(crate) fn changes(&self) -> &[Change] {
+        &self.0.changes
+    }
+}
+
+impl From<Vec<Change>> for Proposal {
+    fn from(changes: Vec<Change>) -> Self {
+        Self(Arc::new(Written { changes, text: OnceLock::new() }))
+    }
+}
+
+impl PartialEq for Proposal {
+    fn eq(&self, other: &Self) -> bool {
+        self.changes() == other.changes()
+    }
+}
+
+impl Serialize for Proposal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = match self.0.text.get() {
+            Some(text) => text,
+            None => {
+                let text = serde_json::value::to_raw_value(self.changes()).map_err(ser::Error::custom)?;
+                self.0.text.get_or_init(|| text)
+            }
+        };
+        Form { changes: text }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Proposal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Form { changes: text } = Form::<Box<RawValue>>::deserialize(deserializer)?;
+        let changes = serde_json::from_str(text.get()).map_err(de::Error::custom)?;
+        Ok(Self(Arc::new(Written { changes, text: text.into() })))
+    }
 }
 
 impl std::fmt::Display for Proposal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} changes", self.changes.len())
+        write!(f, "{} changes", self.changes().len())
     }
 }
 

@@ -68,16 +68,14 @@ impl<'a> Candidate<'a> {
 pub(super) fn first_refusal(candidate: &Candidate<'_>, node: &Node, load: &NodeLoad) -> Option<Filter> {
     let Some(description) = &node.description else { return Some(Filter::Ready) };
     let task = candidate.task;
-    let rules = [
-        (Filter::Ready, is_ready(node)),
-        (Filter::Resources, has_resources(task, description, load)),
-        (Filter::Plugins, has_plugins(candidate, description)),
-        (Filter::Constraints, meets_constraints(candidate, node)),
-        (Filter::Platform, is_platform(task, description)),
-        (Filter::HostPorts, has_ports(task, load)),
-        (Filter::MaxReplicas, may_have_another(task, load)),
-    ];
-    rules.into_iter().find(|(_, passes)| !passes).map(|(filter, _)| filter)
+    let refused = |filter: Filter, passes: bool| (!passes).then_some(filter);
+    refused(Filter::Ready, is_ready(node))
+        .or_else(|| refused(Filter::Resources, has_resources(task, description, load)))
+        .or_else(|| refused(Filter::Plugins, has_plugins(candidate, description)))
+        .or_else(|| refused(Filter::Constraints, meets_constraints(candidate, node)))
+        .or_else(|| refused(Filter::Platform, is_platform(task, description)))
+        .or_else(|| refused(Filter::HostPorts, has_ports(task, load)))
+        .or_else(|| refused(Filter::MaxReplicas, may_have_another(task, load)))
 }
 
 /// Says why no node could take a task: the rules that kept most nodes from it first.

@@ -10,9 +10,10 @@ mod filter;
 mod generic;
 mod spread;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use shoal_types::NodeId;
 use shoal_types::cluster::node::Node;
 use shoal_types::cluster::task::{Task, TaskStatus};
@@ -87,28 +88,30 @@ fn confirm(draft: &mut Draft, task: &Arc<Task>) -> Result<(), Conflict> {
 fn place_group(draft: &mut Draft, tasks: &[Arc<Task>]) -> Result<(), Conflict> {
     let Some(first) = tasks.first() else { return Ok(()) };
     let preferences = &first.template.placement.spread_over;
-    let nodes: HashMap<NodeId, Arc<Node>> =
-        draft.view().nodes().map(|node| (node.id, Arc::clone(node))).collect();
+    // In order of id.
+    let nodes: Vec<Arc<Node>> = draft.view().nodes().cloned().collect();
     let candidate = Candidate::new(draft.view(), first);
     let mut tree = Tree::new(preferences);
-    for node in draft.view().nodes() {
+    for node in &nodes {
         let load = load_of(draft.view(), node.id);
         let of_service = load.by_service.get(&first.service).copied().unwrap_or(0);
-        let pick = pick(draft, &candidate, node);
+        let pick = pick(&candidate, node, load, draft.now());
         tree.add(&path(preferences, node), of_service, pick);
     }
+    let chosen = |pick: Pick| nodes.get(nodes.binary_search_by_key(&pick.node, |node| node.id).ok()?);
     let mut waiting = tasks.iter();
     for task in waiting.by_ref() {
         if draft.n_changes() >= MOST_CHANGES {
             return Ok(());
         }
-        let Some(node) = tree.take().and_then(|pick| nodes.get(&pick.node)) else {
+        let Some(node) = tree.take().and_then(chosen) else {
             let refusals = refusals(draft.view(), &candidate);
             refuse(draft, task, explain(&refusals))?;
             break;
         };
         assign(draft, task, node, "scheduler assigned task to node")?;
-        if let Some(again) = pick(draft, &candidate, node) {
+        let load = load_of(draft.view(), node.id);
+        if let Some(again) = pick(&candidate, node, load, draft.now()) {
             tree.put_back(&path(preferences, node), again);
         }
     }
@@ -122,11 +125,10 @@ fn place_group(draft: &mut Draft, tasks: &[Arc<Task>]) -> Result<(), Conflict> {
 }
 
 /// A node as a choice for a task; `None` if it cannot take it.
-fn pick(draft: &Draft, candidate: &Candidate<'_>, node: &Node) -> Option<Pick> {
-    let load = load_of(draft.view(), node.id);
+fn pick(candidate: &Candidate<'_>, node: &Node, load: &NodeLoad, now: Timestamp) -> Option<Pick> {
     let task = candidate.task;
     first_refusal(candidate, node, load).is_none().then(|| Pick {
-        is_failing: load.is_failing(task.service, task.spec_version, draft.now()),
+        is_failing: load.is_failing(task.service, task.spec_version, now),
         of_service: load.by_service.get(&task.service).copied().unwrap_or(0),
         active: load.active,
         node: node.id,

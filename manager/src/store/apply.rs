@@ -28,6 +28,15 @@ pub(super) enum Versions {
     Kept,
 }
 
+impl Versions {
+    fn stamp(self, mut object: Object) -> Object {
+        if let Self::At(index) = self {
+            object.meta_mut().version = index;
+        }
+        object
+    }
+}
+
 impl Snapshot {
     /// Applies all changes, or none and says why. Objects that were changed have `index` as their version then.
     ///
@@ -83,11 +92,18 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Puts an object in place of the one with its key, if there is one.
+    /// Puts an object that comes from elsewhere in place of the one with its key, if there is one.
     pub(super) fn put(&mut self, object: Object) {
-        self.take(&object.key());
         let object = self.share_template(object);
-        self.indexes.add(&object);
+        self.exchange(object);
+    }
+
+    /// Puts an object, which has of the stored one whatever they have in common, in its place.
+    fn exchange(&mut self, object: Object) {
+        match self.get(&object.key()) {
+            Some(before) => self.indexes.exchange(&before, &object),
+            None => self.indexes.add(&object),
+        }
         match object {
             Object::Cluster(object) => self.cluster = Some(object),
             Object::Authority(object) => self.authority = Some(object),
@@ -119,11 +135,12 @@ impl Snapshot {
         }
     }
 
-    fn put_versioned(&mut self, versions: Versions, mut object: Object) {
-        if let Versions::At(index) = versions {
-            object.meta_mut().version = index;
-        }
-        self.put(object);
+    fn put_versioned(&mut self, versions: Versions, object: Object) {
+        self.put(versions.stamp(object));
+    }
+
+    fn exchange_versioned(&mut self, versions: Versions, object: Object) {
+        self.exchange(versions.stamp(object));
     }
 
     /// Lets a task share its template with another of its spec; a template is most of a task, and a thousand tasks have one.
@@ -203,7 +220,7 @@ impl Snapshot {
         let mut task = Task::clone(task);
         task.desired = state;
         task.meta.updated = at;
-        self.put_versioned(versions, task.into());
+        self.exchange_versioned(versions, task.into());
     }
 
     fn report_task(&mut self, versions: Versions, id: TaskId, status: &TaskStatus, at: Timestamp) {
@@ -223,7 +240,7 @@ impl Snapshot {
         if has_failed {
             self.indexes.note_failure(&task, at);
         }
-        self.put_versioned(versions, task.into());
+        self.exchange_versioned(versions, task.into());
     }
 
     fn report_node(
@@ -244,20 +261,23 @@ impl Snapshot {
             node.description = Some(description.clone());
         }
         node.meta.updated = at;
-        self.put_versioned(versions, node.into());
+        self.exchange_versioned(versions, node.into());
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
-    use shoal_types::ServiceId;
     use shoal_types::cluster::service::{PublishMode, PublishedServicePort};
+    use shoal_types::cluster::task::TaskAttachment;
     use shoal_types::container::networking::Protocol;
+    use shoal_types::{NetworkId, ServiceId};
 
     use super::*;
     use crate::fixtures::{at, node, service, status, task};
-    use crate::store::{Draft, ObjectKind};
+    use crate::store::{Draft, NodeLoad, ObjectKind};
 
     fn store_of(objects: impl IntoIterator<Item = Object>) -> Snapshot {
         Snapshot::from_objects(10, objects)
@@ -368,18 +388,42 @@ mod tests {
         assert_eq!(after.n_tasks(), 1);
     }
 
+    /// A task that takes something of its node.
+    fn demanding_task(number: u128, owner: &Service) -> Task {
+        let mut task = task(number, owner, number.try_into().unwrap(), TaskState::Pending);
+        Arc::make_mut(&mut task.template).resources.reserved_memory = 7;
+        task.endpoint.ports.push(PublishedServicePort {
+            name: String::new(),
+            protocol: Protocol::Tcp,
+            target: 80,
+            published: 8000 + u16::try_from(number).unwrap(),
+            mode: PublishMode::Host,
+        });
+        task.networks.push(TaskAttachment {
+            network: NetworkId::new("net"),
+            addresses: vec![format!("10.0.1.{number}/24").parse().unwrap()],
+            aliases: Vec::new(),
+            driver_options: BTreeMap::new(),
+        });
+        task
+    }
+
     proptest! {
         #[test]
-        fn indexes_are_what_the_objects_say(steps in prop::collection::vec((0u8..6, 1u128..6, 1u128..4), 1..60)) {
+        fn indexes_are_what_the_objects_say(steps in prop::collection::vec((0u8..9, 1u128..6, 1u128..4), 1..60)) {
             let mut store = store_of([service(1, 1).into(), node(1).into(), node(2).into(), node(3).into()]);
             for (step, (kind, number, other)) in steps.into_iter().enumerate() {
                 let owner = service(other, 1);
                 let id = TaskId::from_u128(number);
+                let report = |state| Change::ReportTask { task: id, status: status(state, at(1)), at: at(1) };
                 let change = match kind {
                     0 => Change::Create(task(number, &owner, number.try_into().unwrap(), TaskState::Pending).into()),
-                    1 => Change::Remove(Key::Task(id)),
-                    2 => Change::Desire { task: id, state: TaskState::Remove, at: at(1) },
-                    3 => Change::ReportTask { task: id, status: status(TaskState::Failed, at(1)), at: at(1) },
+                    1 => Change::Create(demanding_task(number, &owner).into()),
+                    2 => Change::Remove(Key::Task(id)),
+                    3 => Change::Desire { task: id, state: TaskState::Remove, at: at(1) },
+                    4 => report(TaskState::Failed),
+                    5 => report(TaskState::Preparing),
+                    6 => report(TaskState::Running),
                     _ => match store.task(id) {
                         None => continue,
                         Some(task) => {
@@ -396,10 +440,12 @@ mod tests {
             let rebuilt = Snapshot::from_objects(store.index(), store.objects());
             prop_assert!(store.indexes.places == rebuilt.indexes.places);
             prop_assert!(store.indexes.by_node == rebuilt.indexes.by_node);
+            prop_assert!(store.indexes.unallocated == rebuilt.indexes.unallocated);
             prop_assert!(store.indexes.unassigned == rebuilt.indexes.unassigned);
             prop_assert!(store.indexes.disposable == rebuilt.indexes.disposable);
+            prop_assert!(store.indexes.addresses == rebuilt.indexes.addresses);
             for node in store.nodes() {
-                let counted = |store: &Snapshot| store.load(node.id).map_or((0, 0), |load| (load.active, load.by_service.len()));
+                let counted = |store: &Snapshot| store.load(node.id).map(NodeLoad::without_failures).unwrap_or_default();
                 prop_assert_eq!(counted(&store), counted(&rebuilt));
             }
         }

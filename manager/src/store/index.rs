@@ -16,7 +16,7 @@ use shoal_types::cluster::task_state::TaskState;
 use shoal_types::container::networking::Protocol;
 use shoal_types::{NetworkId, NodeId, ServiceId, TaskId};
 
-use super::load::NodeLoad;
+use super::load::{self, NodeLoad};
 use super::object::{Key, Object, ObjectKind};
 
 /// What can be asked of the objects without looking at all of them.
@@ -88,6 +88,18 @@ impl Indexes {
             | Object::Config(_)
             | Object::Revocation(_) => {}
         }
+    }
+
+    /// Takes away what an object has contributed and adds what its later form does, if that is something else: most changes are
+    /// reports of tasks, and of these only the first and the last concern anything here.
+    pub(super) fn exchange(&mut self, before: &Object, after: &Object) {
+        if let (Object::Task(before), Object::Task(after)) = (before, after)
+            && contributes_the_same(before, after)
+        {
+            return;
+        }
+        self.remove(before);
+        self.add(after);
     }
 
     /// Takes away what an object has contributed in this form.
@@ -204,7 +216,16 @@ impl Indexes {
     }
 }
 
+/// Whether the later form of a task stands in every index as the one before does.
+fn contributes_the_same(before: &Task, after: &Task) -> bool {
+    (before.service, before.place, before.node) == (after.service, after.place, after.node)
+        && (before.spec_version, waits_for(before)) == (after.spec_version, waits_for(after))
+        && load::is_same(before, after)
+        && addresses(before).eq(addresses(after))
+}
+
 /// What a task waits for that a loop of the leader does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Waiting {
     Allocation,
     Node,

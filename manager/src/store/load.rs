@@ -49,6 +49,12 @@ impl NodeLoad {
         *self == Self::default()
     }
 
+    /// What can be told from the tasks that there are.
+    #[cfg(test)]
+    pub(super) fn without_failures(&self) -> Self {
+        Self { failures: BTreeMap::new(), ..self.clone() }
+    }
+
     /// Whether tasks of this version of a service have failed there too often of late.
     pub fn is_failing(&self, service: ServiceId, spec_version: u64, now: Timestamp) -> bool {
         self.failures.get(&(service, spec_version)).is_some_and(|failures| {
@@ -129,6 +135,23 @@ impl NodeLoad {
             failures.remove(0);
         }
         failures.push(at);
+    }
+}
+
+/// Whether two forms of a task take the same of their node.
+pub(super) fn is_same(before: &Task, after: &Task) -> bool {
+    let reserved = |task: &Task| {
+        let resources = &task.template.resources;
+        (resources.reserved_nano_cpus, resources.reserved_memory, task.is_wanted())
+    };
+    match (occupies(before), occupies(after)) {
+        (false, false) => true,
+        (true, true) => {
+            (before.service, before.node, reserved(before)) == (after.service, after.node, reserved(after))
+                && before.generic == after.generic
+                && host_ports(before).eq(host_ports(after))
+        }
+        (true, false) | (false, true) => false,
     }
 }
 

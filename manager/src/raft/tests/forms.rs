@@ -32,7 +32,7 @@ fn an_object_whose_bytes_are_numbers_is_read() {
 
 #[test]
 fn an_entry_of_the_log_whose_bytes_are_numbers_is_read() {
-    let proposal = Proposal { changes: vec![Change::Create(secret())] };
+    let proposal = Proposal::from(vec![Change::Create(secret())]);
     let entry = Entry { payload: openraft::EntryPayload::Normal(proposal.clone()), ..Entry::default() };
     let mut written = serde_json::to_value(&entry).unwrap();
     written["payload"]["Normal"]["changes"][0]["create"] = secret_as_before();
