@@ -90,13 +90,14 @@ fn a_failing_task_is_replaced(t: &Test) {
     });
     let history = one.docker("service ps web --no-trunc --format {{.Error}}").ok();
     assert!(history.contains("task: non-zero exit (137)"), "{history}");
+    // Nobody listens at this port of the node itself.
     one.docker(
-        "service create --detach --no-resolve-image --name none --restart-condition none nothing:1 true",
+        "service create --detach --no-resolve-image --name none --restart-condition none 127.0.0.1:9/nothing:1 true",
     )
     .ok();
     eventually("the reason is told", || {
-        let rows = one.docker("service ps none --no-trunc --format {{.Error}}").ok();
-        rows.contains("No such image: nothing:1").then_some(())
+        let rows = one.docker("service ps none --no-trunc --format '{{.CurrentState}} {{.Error}}'").ok();
+        ["Rejected", "127.0.0.1:9", "connection refused"].iter().all(|word| rows.contains(word)).then_some(())
     });
     cluster.dissolve();
 }

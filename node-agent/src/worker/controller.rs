@@ -14,7 +14,7 @@ use shoal_types::container::health::HealthStatus;
 use shoal_types::container::mounts::{MissingSource, MountSource};
 use shoal_types::container::spec::ContainerSpec;
 use shoal_types::container::state::ContainerState;
-use shoal_types::{ContainerId, ErrorKind, ImageRef};
+use shoal_types::{ContainerId, Digest, ErrorKind, ImageRef};
 use tokio::sync::Semaphore;
 
 use super::TaskFiles;
@@ -61,6 +61,9 @@ pub(super) enum TaskError {
     /// Its files cannot be had.
     #[error(transparent)]
     Files(#[from] FileError),
+    /// Its image is not here and cannot be pulled. The task is over: its service's restart policy says what comes of that.
+    #[error("{}", .0.message())]
+    Pull(NodeError),
     /// A bound path is not there.
     #[error("invalid bind mount source, source path not found: {0}")]
     BindSource(String),
@@ -171,7 +174,7 @@ impl Controller {
                 self.host.overlays.make(network).await?;
             }
         }
-        self.fetch(task).await;
+        self.fetch(task).await.map_err(TaskError::Pull)?;
         let directory = files::directory_of(&self.host.files.directory, task.id);
         let ids = self.host.files.ids.clone();
         let mounts = run_blocking(move || files::place(&directory, &wanted, &ids)).await??;
@@ -286,32 +289,38 @@ impl Controller {
         TaskError::Exit { code, cause: Some(UNHEALTHY.to_owned()) }
     }
 
-    /// Pulls the image, unless it is pinned to a digest that is here. A failure is not the end: an image of that name that is
-    /// here will do, and if there is none the creation says so.
-    async fn fetch(&self, task: &Task) {
+    /// Pulls the image, unless it is pinned to a digest that is here. A failure is not the end where an image of that name is
+    /// here, or where nobody can say whether it is: then the creation tells.
+    async fn fetch(&self, task: &Task) -> Result<(), NodeError> {
         let image = &task.template.container.image;
-        let Ok(reference) = ImageRef::parse(image) else { return };
+        // An id names an image that is here, or none.
+        if image.parse::<Digest>().is_ok() {
+            return Ok(());
+        }
+        let Ok(reference) = ImageRef::parse(image) else { return Ok(()) };
         let reference = reference.with_default_tag();
-        let is_here = self.host.ports.images.inspect(image, None).await.is_ok();
-        if is_here && reference.digest().is_some() {
-            return;
+        let found = self.host.ports.images.inspect(image, None).await;
+        if found.is_ok() && reference.digest().is_some() {
+            return Ok(());
         }
+        let Err(error) = self.pull(task, reference).await else { return Ok(()) };
+        tracing::info!(task.id = %task.id, image, error = error.message(), "image of a task cannot be pulled");
+        match found {
+            Err(missing) if missing.kind() == ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    async fn pull(&self, task: &Task, reference: ImageRef) -> Result<(), NodeError> {
         let request = PullRequest { reference, platform: None, credentials: credentials(task) };
-        let outcome = match self.host.ports.transfers.pull(request).await {
-            Ok(mut progress) => {
-                let mut outcome = Ok(());
-                while let Some(step) = progress.next().await {
-                    if let Err(error) = step {
-                        outcome = Err(error);
-                    }
-                }
-                outcome
+        let mut progress = self.host.ports.transfers.pull(request).await?;
+        let mut outcome = Ok(());
+        while let Some(step) = progress.next().await {
+            if let Err(error) = step {
+                outcome = Err(error);
             }
-            Err(error) => Err(error),
-        };
-        if let Err(error) = outcome {
-            tracing::info!(task.id = %task.id, image, is_here, error = error.message(), "image of a task cannot be pulled");
         }
+        outcome
     }
 }
 

@@ -37,8 +37,11 @@ use crate::error::NodeError;
 /// How long a condition may take to come true. Only a broken worker needs this long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Images that cannot be pulled, so that what the engine has must do.
+/// Images that cannot be pulled, so that what the engine has must do. Of those of [`ELSEWHERE`] it is known that they are not here.
 struct NoRegistry;
+
+/// How names of images begin that only their registry has.
+const ELSEWHERE: &str = "registry.test/";
 
 fn none<T>() -> Result<T, NodeError> {
     Err(NodeError::unavailable("no registry here"))
@@ -49,8 +52,8 @@ impl Images for NoRegistry {
     async fn list(&self, _query: ImageQuery) -> Result<Vec<ImageSummary>, NodeError> {
         none()
     }
-    async fn inspect(&self, _name: &str, _platform: Option<&Platform>) -> Result<ImageView, NodeError> {
-        none()
+    async fn inspect(&self, name: &str, _platform: Option<&Platform>) -> Result<ImageView, NodeError> {
+        if name.starts_with(ELSEWHERE) { Err(NodeError::NoSuchImage(name.to_owned())) } else { none() }
     }
     async fn history(&self, _name: &str, _: Option<&Platform>) -> Result<Vec<HistoryEntry>, NodeError> {
         none()
@@ -331,6 +334,17 @@ async fn an_image_that_nobody_has_rejects_the_task_in_swarms_words() {
     bench.assign(&[&task]).await;
     let heard = bench.ear.hear(task.id, TaskState::Rejected).await;
     assert_eq!(heard.last().unwrap().error, "No such image: nothing:1");
+}
+
+#[tokio::test]
+async fn an_image_that_is_not_here_and_cannot_be_pulled_rejects_the_task_with_the_reason() {
+    let machine = Machine::new();
+    let bench = Bench::connected(&machine).await;
+    let mut task = a_task("web", 1);
+    Arc::make_mut(&mut task.template).container.image = format!("{ELSEWHERE}some:1");
+    bench.assign(&[&task]).await;
+    let heard = bench.ear.hear(task.id, TaskState::Rejected).await;
+    assert_eq!(heard.last().unwrap().error, "no registry here");
 }
 
 #[tokio::test]
