@@ -108,7 +108,8 @@ fn shown_spec(spec: &ClusterSpec) -> SwarmSpec {
         ca_config: CaConfig {
             node_cert_expiry: nanoseconds(spec.certificate_life),
             external_cas: spec.external_authorities.iter().map(shown_authority).collect(),
-            signing_ca_cert: spec.signing_certificate.clone(),
+            // Never shown: who sends back what it was shown would wish for this certificate again, without its key.
+            signing_ca_cert: String::new(),
             signing_ca_key: String::new(),
             force_rotate: spec.rotate_authority,
         },
@@ -152,7 +153,6 @@ pub(crate) fn spec(asked: SwarmSpec) -> Result<(ClusterSpec, Option<SigningAutho
         heartbeat,
         certificate_life,
         external_authorities: ca.external_cas.into_iter().map(authority).collect::<Result<_, _>>()?,
-        signing_certificate: ca.signing_ca_cert.clone(),
         rotate_authority: ca.force_rotate,
         autolock: asked.encryption_config.auto_lock_managers,
         task_logging: asked.task_defaults.log_driver.map(logging),
@@ -341,7 +341,7 @@ mod tests {
             "Raft": {"SnapshotInterval": 1, "KeepOldSnapshots": 2, "LogEntriesForSlowFollowers": 3,
                      "ElectionTick": 4, "HeartbeatTick": 5},
             "Dispatcher": {"HeartbeatPeriod": 6_000_000_000_i64},
-            "CAConfig": {"NodeCertExpiry": 3_600_000_000_000_i64, "SigningCACert": "PEM", "ForceRotate": 8,
+            "CAConfig": {"NodeCertExpiry": 3_600_000_000_000_i64, "ForceRotate": 8,
                          "ExternalCAs": [{"Protocol": "cfssl", "URL": "https://a", "Options": {"o": "p"}, "CACert": "C"}]},
             "TaskDefaults": {"LogDriver": {"Name": "json-file", "Options": {"max-size": "1m"}}},
             "EncryptionConfig": {"AutoLockManagers": true},
@@ -353,12 +353,12 @@ mod tests {
     }
 
     #[test]
-    fn the_signing_key_is_handed_over_and_never_shown() {
+    fn certificate_and_key_to_sign_with_are_handed_over_and_never_shown() {
         let asked = json!({"Name": "default", "CAConfig": {"SigningCACert": "C", "SigningCAKey": "K"}});
         let (spec, signing) = updated_spec(read(&asked)).unwrap();
         assert_eq!(signing, Some(SigningAuthority { certificate: "C".into(), key: "K".into() }));
         let shown = serde_json::to_string(&shown_spec(&spec)).unwrap();
-        assert!(shown.contains("\"SigningCACert\":\"C\"") && !shown.contains("SigningCAKey"));
+        assert!(!shown.contains("SigningCA"), "{shown}");
     }
 
     #[test]

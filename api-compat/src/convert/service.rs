@@ -78,7 +78,7 @@ fn endpoint(asked: EndpointSpec) -> Result<Wanted, ApiError> {
     let resolution = match asked.mode.to_ascii_lowercase().as_str() {
         "" | "vip" => ResolutionMode::Vip,
         "dnsrr" => ResolutionMode::Dnsrr,
-        _ => return Err(ApiError::invalid(format!("invalid EndpointSpec mode: {:?}", asked.mode))),
+        _ => return Err(ApiError::invalid(format!("invalid resolution mode: {:?}", asked.mode))),
     };
     let ports = asked.ports.into_iter().map(port).collect::<Result<_, _>>()?;
     Ok(Wanted { resolution, ports })
@@ -370,7 +370,7 @@ mod tests {
             ),
             (with("RollbackConfig", json!({"Order": "x"})), "unrecognized update order x".to_owned()),
             (with("UpdateConfig", json!({"Delay": -1})), rpc("TaskSpec: update-delay cannot be negative")),
-            (with("EndpointSpec", json!({"Mode": "x"})), "invalid EndpointSpec mode: \"x\"".to_owned()),
+            (with("EndpointSpec", json!({"Mode": "x"})), "invalid resolution mode: \"x\"".to_owned()),
             (
                 with("EndpointSpec", json!({"Ports": [{"TargetPort": 70000}]})),
                 "invalid port number: 70000".to_owned(),

@@ -115,28 +115,36 @@ fn shown_target(target: &Target) -> FileTarget {
 }
 
 fn secret(asked: SecretReference) -> Result<WantedSecret, ApiError> {
+    is_complete("secret", &asked.secret_id, &asked.secret_name)?;
     let Some(file) = asked.file else {
         return Err(rejected("malformed secret reference, no target provided"));
     };
-    // An id that is none belongs to no secret.
-    let id = asked
-        .secret_id
-        .parse()
-        .map_err(|_| rejected(&format!("secret(s) not found: {}", asked.secret_name)))?;
+    let id = object_id("secret", &asked.secret_id, &asked.secret_name)?;
     Ok(WantedSecret { id, name: asked.secret_name, target: target(file) })
+}
+
+/// Refuses a reference that does not say both which object and what it is called.
+fn is_complete(kind: &str, id: &str, name: &str) -> Result<(), ApiError> {
+    match id.is_empty() || name.is_empty() {
+        true => Err(rejected(&format!("malformed {kind} reference"))),
+        false => Ok(()),
+    }
+}
+
+/// The id of an object that a reference names. One that is none belongs to no object.
+fn object_id<T: std::str::FromStr>(kind: &str, id: &str, name: &str) -> Result<T, ApiError> {
+    id.parse().map_err(|_| rejected(&format!("{kind} not found: {name}")))
 }
 
 fn config(asked: ConfigReference) -> Result<WantedConfig, ApiError> {
     let target = match (asked.file, asked.runtime) {
-        (Some(_), Some(_)) => return Err(ApiError::invalid("only one of File and Runtime may be set")),
-        (None, None) => return Err(rejected("malformed config reference, no target provided")),
+        (Some(_), Some(_)) => return Err(ApiError::invalid("cannot specify both File and Runtime")),
+        (None, None) => return Err(ApiError::invalid("either File or Runtime should be set")),
         (Some(file), None) => Some(target(file)),
         (None, Some(_)) => None,
     };
-    let id = asked
-        .config_id
-        .parse()
-        .map_err(|_| rejected(&format!("config(s) not found: {}", asked.config_name)))?;
+    is_complete("config", &asked.config_id, &asked.config_name)?;
+    let id = object_id("config", &asked.config_id, &asked.config_name)?;
     Ok(WantedConfig { id, name: asked.config_name, target })
 }
 
@@ -144,15 +152,19 @@ fn privileges(asked: Privileges) -> Result<Allowed, ApiError> {
     let credential_spec = asked.credential_spec.map(|spec| {
         let given = [("Config", spec.config), ("File", spec.file), ("Registry", spec.registry)];
         let mut given = given.into_iter().filter(|(_, name)| !name.is_empty());
-        match (given.next(), given.next()) {
-            (Some((kind, name)), None) => Ok((kind.to_owned(), name)),
-            (None, _) => Err(ApiError::invalid(
-                "invalid CredentialSpec: must either provide \"file\", \"registry\", or \"config\" for credential spec",
-            )),
-            _ => Err(ApiError::invalid(
-                "invalid CredentialSpec: must only provide one of \"file\", \"registry\", or \"config\"",
-            )),
-        }
+        let fault = match (given.next(), given.next(), given.next()) {
+            (Some((kind, name)), None, _) => return Ok((kind.to_owned(), name)),
+            (None, ..) => {
+                "must either provide \"file\", \"registry\", or \"config\" for credential spec".to_owned()
+            }
+            (Some((one, _)), Some((other, _)), None) => format!(
+                "cannot specify both {:?} and {:?} credential specs",
+                one.to_lowercase(),
+                other.to_lowercase()
+            ),
+            _ => "cannot specify both \"config\", \"file\", and \"registry\" credential specs".to_owned(),
+        };
+        Err(ApiError::invalid(fault))
     });
     Ok(Allowed {
         credential_spec: credential_spec.transpose()?,
@@ -330,12 +342,21 @@ mod tests {
     #[test]
     fn wrong_containers_are_refused() {
         let rpc = |text: &str| format!("rpc error: code = InvalidArgument desc = {text}");
-        let secret = json!({"Secrets": [{"SecretName": "s", "File": {}}]});
+        let secret = json!({"Secrets": [{"SecretID": "x", "SecretName": "s", "File": {}}]});
         for (asked, message) in [
-            (secret, rpc("secret(s) not found: s")),
+            (secret, rpc("secret not found: s")),
+            (json!({"Secrets": [{"SecretName": "s", "File": {}}]}), rpc("malformed secret reference")),
             (
-                json!({"Secrets": [{"SecretName": "s"}]}),
+                json!({"Secrets": [{"SecretID": "x", "SecretName": "s"}]}),
                 rpc("malformed secret reference, no target provided"),
+            ),
+            (
+                json!({"Configs": [{"ConfigID": "x", "ConfigName": "c"}]}),
+                "either File or Runtime should be set".to_owned(),
+            ),
+            (
+                json!({"Configs": [{"ConfigID": "x", "ConfigName": "c", "File": {}, "Runtime": {}}]}),
+                "cannot specify both File and Runtime".to_owned(),
             ),
             (
                 json!({"Healthcheck": {"Interval": -1}}),

@@ -9,7 +9,7 @@ use shoal_types::cluster::service::{
     NetworkWish, Placement as Wanted, RestartCondition, RestartRule, ServiceResources, TaskTemplate,
 };
 
-use super::cluster::{duration, logging, nanoseconds, rejected, shown_logging};
+use super::cluster::{duration, logging, nanoseconds, shown_logging};
 use super::node::{generic, shown_generic};
 use super::service_container;
 use crate::error::ApiError;
@@ -48,7 +48,9 @@ pub(super) fn template(asked: TaskSpec) -> Result<TaskTemplate, ApiError> {
     if asked.network_attachment_spec.is_some() {
         return Err(ApiError::invalid("unsupported runtime"));
     }
-    let Some(container) = asked.container_spec else { return Err(rejected("TaskSpec: missing runtime")) };
+    let Some(container) = asked.container_spec else {
+        return Err(ApiError::invalid("mismatched Runtime and *Spec fields"));
+    };
     Ok(TaskTemplate {
         container: service_container::spec(container)?,
         resources: resources(asked.resources.unwrap_or_default())?,
@@ -268,7 +270,7 @@ mod tests {
         let rpc = |text: &str| format!("rpc error: code = InvalidArgument desc = {text}");
         let with = |key: &str, value: Value| json!({"ContainerSpec": {"Image": "i"}, key: value});
         for (asked, status, message) in [
-            (json!({}), 400, rpc("TaskSpec: missing runtime")),
+            (json!({}), 400, "mismatched Runtime and *Spec fields".to_owned()),
             (
                 with("Runtime", json!("plugin")),
                 501,

@@ -5,15 +5,16 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use shoal_types::ServiceId;
+use shoal_types::cluster::secret::{ConfigReference, SecretReference};
 use shoal_types::cluster::service::{
     JobStatus, PublishMode, RegistryCredentials, Service, ServiceMode, ServiceSpec, UpdateState, UpdateStatus,
 };
+use shoal_types::{ErrorKind, ServiceId};
 
 use super::Control;
 use super::counts::count;
 use super::lookup::matches;
-use super::refusal::{Code, out_of_sequence};
+use super::refusal::{Code, out_of_sequence, refuse};
 use super::{names, validate};
 use crate::allocator::uses_ingress;
 use crate::api::services::{CredentialsOf, ServiceFilter, ServiceUpdate, Services, TaskCounts, UpdateTarget};
@@ -87,7 +88,9 @@ impl Services for Control {
             UpdateTarget::Spec(spec) => {
                 let mut spec = *spec;
                 self.resolve_networks(view, &mut spec)?;
-                keep_credentials(&mut spec, &service, update.credentials_of);
+                if update.credentials.is_none() {
+                    keep_credentials(&mut spec, &service, update.credentials_of)?;
+                }
                 service.spec = spec;
                 service.update = None;
             }
@@ -145,16 +148,23 @@ fn mode_name(mode: &ServiceMode) -> &'static str {
 }
 
 /// Takes over credentials from the present spec or the one before, for an update that brings none.
-fn keep_credentials(spec: &mut ServiceSpec, service: &Service, of: CredentialsOf) {
+fn keep_credentials(
+    spec: &mut ServiceSpec,
+    service: &Service,
+    of: CredentialsOf,
+) -> Result<(), ClusterError> {
     if spec.template.credentials.is_some() {
-        return;
+        return Ok(());
     }
-    spec.template.credentials = match of {
-        CredentialsOf::Spec => service.spec.template.credentials.clone(),
-        CredentialsOf::PreviousSpec => {
-            service.previous.as_ref().and_then(|previous| previous.template.credentials.clone())
+    let kept = match (of, &service.previous) {
+        (CredentialsOf::Spec, _) => &service.spec,
+        (CredentialsOf::PreviousSpec, Some(previous)) => previous,
+        (CredentialsOf::PreviousSpec, None) => {
+            return Err(refuse(ErrorKind::InvalidArgument, "service does not have a previous spec"));
         }
     };
+    spec.template.credentials.clone_from(&kept.template.credentials);
+    Ok(())
 }
 
 /// Refuses what swarm cannot change of a service that exists.
@@ -188,29 +198,32 @@ impl Control {
 /// Whether everything that a service names is there, and what it claims is free.
 fn check_references(view: &Snapshot, id: ServiceId, spec: &ServiceSpec) -> Result<(), ClusterError> {
     let container = &spec.template.container;
-    let missing: Vec<&str> = container
-        .secrets
-        .iter()
-        .filter(|reference| view.secret(reference.id).is_none())
-        .map(|reference| reference.name.as_str())
-        .collect();
-    if !missing.is_empty() {
-        return Err(Code::InvalidArgument.refuse(format_args!("secret(s) not found: {}", missing.join(", "))));
-    }
-    let missing: Vec<&str> = container
-        .configs
-        .iter()
-        .filter(|reference| view.config(reference.id).is_none())
-        .map(|reference| reference.name.as_str())
-        .collect();
-    if !missing.is_empty() {
-        return Err(Code::InvalidArgument.refuse(format_args!("config(s) not found: {}", missing.join(", "))));
-    }
+    // A reference names its object twice, and both must be right.
+    let is_secret = |reference: &SecretReference| {
+        view.secret(reference.id).is_some_and(|secret| secret.spec.name == reference.name)
+    };
+    let is_config = |reference: &ConfigReference| {
+        view.config(reference.id).is_some_and(|config| config.spec.name == reference.name)
+    };
+    let missing = container.secrets.iter().filter(|reference| !is_secret(reference));
+    refuse_missing("secret", &missing.map(|reference| reference.name.as_str()).collect::<Vec<_>>())?;
+    let missing = container.configs.iter().filter(|reference| !is_config(reference));
+    refuse_missing("config", &missing.map(|reference| reference.name.as_str()).collect::<Vec<_>>())?;
     if uses_ingress(&spec.endpoint) && !view.networks().any(|network| network.spec.ingress) {
         return Err(Code::FailedPrecondition
             .refuse("service needs ingress network, but no ingress network is present"));
     }
     check_ports(view, id, spec)
+}
+
+/// Refuses a service because of the secrets or configs that it names and that are not there, if there are any.
+fn refuse_missing(kind: &str, names: &[&str]) -> Result<(), ClusterError> {
+    let plural = match names {
+        [] => return Ok(()),
+        [_] => "",
+        _ => "s",
+    };
+    Err(Code::InvalidArgument.refuse(format_args!("{kind}{plural} not found: {}", names.join(", "))))
 }
 
 /// Whether no other service has a published port in a way that the two would meet on a node.

@@ -113,17 +113,24 @@ async fn services_are_refused_in_swarms_words() {
     let text = "rpc error: code = AlreadyExists desc = name conflicts with an existing object: service web already exists";
     assert_eq!(twice, (ErrorKind::Conflict, text.to_owned()));
 
-    let mut wants_secret = spec("a");
-    wants_secret.template.container.secrets.push(SecretReference {
-        id: shoal_types::SecretId::from_u128(9),
-        name: "key".to_owned(),
-        target: FileTarget { path: "key".to_owned(), uid: "0".to_owned(), gid: "0".to_owned(), mode: 0o444 },
-    });
-    let missing = refusal(Services::create(&control, wants_secret, None).await);
-    assert_eq!(
-        missing,
-        (INVALID, "rpc error: code = InvalidArgument desc = secret(s) not found: key".to_owned())
-    );
+    let wants = |id, name: &str| SecretReference {
+        id,
+        name: name.to_owned(),
+        target: FileTarget { path: name.to_owned(), uid: "0".to_owned(), gid: "0".to_owned(), mode: 0o444 },
+    };
+    let data = SecretSpec { name: "there".to_owned(), data: vec![1], ..SecretSpec::default() };
+    let there = Secrets::create(&control, data).await.unwrap();
+    let nowhere = shoal_types::SecretId::from_u128(9);
+    for (wanted, text) in [
+        (vec![wants(nowhere, "key")], "secret not found: key"),
+        (vec![wants(nowhere, "a"), wants(there, "there"), wants(nowhere, "b")], "secrets not found: a, b"),
+        (vec![wants(there, "other")], "secret not found: other"),
+    ] {
+        let mut spec = spec("a");
+        spec.template.container.secrets = wanted;
+        let missing = refusal(Services::create(&control, spec, None).await);
+        assert_eq!(missing, (INVALID, format!("rpc error: code = InvalidArgument desc = {text}")));
+    }
 
     let mut on_ingress = spec("a");
     let wish = |target: &str| NetworkWish {
@@ -190,6 +197,25 @@ async fn an_update_needs_the_newest_version_and_keeps_the_spec_before() {
     assert_eq!(after.spec_version, 2);
     assert_eq!(after.previous.unwrap().template.container.image, "busybox");
     assert_eq!(after.spec.template.credentials.unwrap().0, [7], "credentials are kept");
+}
+
+#[tokio::test]
+async fn an_update_may_keep_the_credentials_of_the_spec_before() {
+    let (_, control) = control();
+    Services::create(&control, spec("web"), Some(RegistryCredentials(vec![7]))).await.unwrap();
+    let keeping = |version| ServiceUpdate {
+        credentials_of: CredentialsOf::PreviousSpec,
+        ..update(version, UpdateTarget::Spec(Box::new(spec("web"))))
+    };
+    let version = Services::inspect(&control, "web").await.unwrap().meta.version;
+    let refused = refusal(Services::update(&control, "web", keeping(version)).await);
+    assert_eq!(refused, (INVALID, "service does not have a previous spec".to_owned()));
+    let others = ServiceUpdate { credentials: Some(RegistryCredentials(vec![8])), ..keeping(version) };
+    Services::update(&control, "web", others).await.unwrap();
+    let version = Services::inspect(&control, "web").await.unwrap().meta.version;
+    Services::update(&control, "web", keeping(version)).await.unwrap();
+    let kept = Services::inspect(&control, "web").await.unwrap().spec.template.credentials;
+    assert_eq!(kept, Some(RegistryCredentials(vec![7])));
 }
 
 #[tokio::test]

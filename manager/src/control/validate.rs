@@ -5,9 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use shoal_types::cluster::secret::FileTarget;
+use shoal_types::cluster::secret::{ConfigReference, FileTarget};
 use shoal_types::cluster::service::{
-    EndpointSpec, PublishMode, ResolutionMode, ServiceContainer, ServiceResources, ServiceSpec, UpdatePolicy,
+    EndpointSpec, PublishMode, ResolutionMode, ServiceContainer, ServiceMode, ServiceResources, ServiceSpec,
+    UpdatePolicy,
 };
 use shoal_types::container::health::HealthSpec;
 use shoal_types::container::mounts::MountSource;
@@ -39,12 +40,14 @@ pub(super) fn service(spec: &ServiceSpec) -> Result<(), ClusterError> {
     resources(&spec.template.resources)?;
     constraint::parse_all(&spec.template.placement.constraints)
         .map_err(|error| Code::Unknown.refuse(error))?;
+    mode(&spec.mode)?;
     if spec.mode.is_job() && (spec.update.is_some() || spec.rollback.is_some()) {
         return Err(invalid("Jobs may not have an update config"));
     }
     spec.update.iter().chain(&spec.rollback).try_for_each(update_policy)?;
     endpoint(&spec.endpoint)?;
     let container = &spec.template.container;
+    credentials_of_windows(container)?;
     file_targets(
         "secret",
         container.secrets.iter().map(|reference| (reference.name.as_str(), Some(&reference.target))),
@@ -53,6 +56,23 @@ pub(super) fn service(spec: &ServiceSpec) -> Result<(), ClusterError> {
         "config",
         container.configs.iter().map(|reference| (reference.name.as_str(), reference.target.as_ref())),
     )
+}
+
+/// Numbers that do not fit Docker's own are not taken at their word: they come from a difference that went below zero.
+fn mode(mode: &ServiceMode) -> Result<(), ClusterError> {
+    let is_negative = |number: u64| i64::try_from(number).is_err();
+    match *mode {
+        ServiceMode::Replicated { replicas } if is_negative(replicas) => {
+            Err(invalid("Number of replicas must be non-negative"))
+        }
+        ServiceMode::ReplicatedJob { max_concurrent, .. } if is_negative(max_concurrent) => {
+            Err(invalid("Maximum concurrent jobs must not be negative"))
+        }
+        ServiceMode::ReplicatedJob { total_completions, .. } if is_negative(total_completions) => {
+            Err(invalid("Total completed jobs must not be negative"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Letters and digits with single or repeated `-` and `_` between them, as a part of a DNS name.
@@ -118,6 +138,20 @@ fn container(container: &ServiceContainer) -> Result<(), ClusterError> {
         }
     }
     container.health.as_ref().map_or(Ok(()), health)
+}
+
+/// Whether a config that holds Windows' credentials is among the service's, as swarm wants it.
+fn credentials_of_windows(container: &ServiceContainer) -> Result<(), ClusterError> {
+    let named = container.privileges.as_ref().and_then(|privileges| privileges.credential_spec.as_ref());
+    let Some((_, config)) = named.filter(|(kind, _)| kind == "Config") else { return Ok(()) };
+    let is_there =
+        |reference: &ConfigReference| reference.target.is_none() && reference.id.to_string() == *config;
+    match container.configs.iter().any(is_there) {
+        true => Ok(()),
+        false => Err(invalid(format_args!(
+            "CredentialSpec references config '{config}', but that config isn't in config references with RuntimeTarget"
+        ))),
+    }
 }
 
 fn health(health: &HealthSpec) -> Result<(), ClusterError> {
@@ -198,7 +232,9 @@ fn file_targets<'a>(
     for (name, target) in references {
         let Some(target) = target else { continue };
         if target.path.is_empty() {
-            return Err(invalid(format_args!("malformed {kind} reference, no target provided")));
+            return Err(invalid(format_args!(
+                "malformed file {kind} reference, invalid target file name provided"
+            )));
         }
         if let Some(other) = targets.insert(&target.path, name) {
             return Err(invalid(format_args!(
@@ -212,7 +248,7 @@ fn file_targets<'a>(
 
 #[cfg(test)]
 mod tests {
-    use shoal_types::cluster::service::{PublishedServicePort, ServiceMode};
+    use shoal_types::cluster::service::{PublishedServicePort, ServicePrivileges};
     use shoal_types::container::networking::Protocol;
 
     use super::*;
@@ -295,6 +331,40 @@ mod tests {
             (
                 |spec| spec.template.resources.reserved_nano_cpus = 500_000,
                 "invalid cpu value 0.0005: Must be at least 0.001",
+            ),
+        ];
+        for (change, text) in cases {
+            assert_eq!(refusal(change), format!("{PREFIX}{text}"));
+        }
+    }
+
+    #[test]
+    fn modes_and_credentials_that_cannot_be_are_refused_in_swarms_words() {
+        type Change = fn(&mut ServiceSpec);
+        let cases: [(Change, &str); 4] = [
+            (
+                |spec| {
+                    let credential_spec = Some(("Config".to_owned(), "x".to_owned()));
+                    spec.template.container.privileges =
+                        Some(ServicePrivileges { credential_spec, ..ServicePrivileges::default() });
+                },
+                "CredentialSpec references config 'x', but that config isn't in config references with RuntimeTarget",
+            ),
+            (
+                |spec| spec.mode = ServiceMode::Replicated { replicas: u64::MAX },
+                "Number of replicas must be non-negative",
+            ),
+            (
+                |spec| {
+                    spec.mode = ServiceMode::ReplicatedJob { max_concurrent: u64::MAX, total_completions: 1 };
+                },
+                "Maximum concurrent jobs must not be negative",
+            ),
+            (
+                |spec| {
+                    spec.mode = ServiceMode::ReplicatedJob { max_concurrent: 1, total_completions: u64::MAX };
+                },
+                "Total completed jobs must not be negative",
             ),
         ];
         for (change, text) in cases {

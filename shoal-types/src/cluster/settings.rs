@@ -31,9 +31,6 @@ pub struct ClusterSpec {
     pub certificate_life: Duration,
     /// Certificate authorities outside the cluster.
     pub external_authorities: Vec<ExternalAuthority>,
-    /// Certificate that the cluster's authority shall have, PEM; empty leaves the choice to the cluster. Its key comes by
-    /// another way and is never in a spec.
-    pub signing_certificate: String,
     /// Raised to make the cluster's own authority anew.
     pub rotate_authority: u64,
     /// Whether a manager's keys are locked by a key that the administrator keeps.
@@ -52,7 +49,6 @@ impl Default for ClusterSpec {
             heartbeat: Duration::from_secs(5),
             certificate_life: Duration::from_secs(90 * 24 * 3600),
             external_authorities: Vec::new(),
-            signing_certificate: String::new(),
             rotate_authority: 0,
             autolock: false,
             task_logging: None,

@@ -124,7 +124,7 @@ async fn update(mut call: Call) -> Outcome {
     let credentials_of = match call.query.text("registryAuthFrom") {
         "" | "spec" => CredentialsOf::Spec,
         "previous-spec" => CredentialsOf::PreviousSpec,
-        other => return Err(ApiError::invalid(format!("invalid registryAuthFrom '{other}'"))),
+        _ => return Err(ApiError::invalid("unsupported registryAuthFrom value")),
     };
     let (target, warnings) = match call.query.text("rollback") {
         "" | "none" => {
