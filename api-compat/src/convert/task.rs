@@ -195,6 +195,7 @@ mod tests {
             place,
             service_name: "web".into(),
             template: Arc::new(TaskTemplate::default()),
+            usual_logging: None,
             endpoint: EndpointSpec::default(),
             node: Some(NodeId::from_u128(3)),
             desired: TaskState::Running,

@@ -236,6 +236,7 @@ fn is_same_to_node(told: &Task, now: &Task) -> bool {
         place,
         service_name,
         template,
+        usual_logging,
         endpoint,
         node,
         desired,
@@ -254,6 +255,7 @@ fn is_same_to_node(told: &Task, now: &Task) -> bool {
             && (desired, not_before) == (&now.desired, &now.not_before)
             && (job_iteration, spec_version) == (&now.job_iteration, &now.spec_version)
             && (networks, generic) == (&now.networks, &now.generic)
+            && usual_logging == &now.usual_logging
             && (service_name, labels, endpoint) == (&now.service_name, &now.labels, &now.endpoint)
             && (Arc::ptr_eq(template, &now.template) || *template == now.template))
 }

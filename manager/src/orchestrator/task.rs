@@ -57,10 +57,12 @@ impl<'a> TaskMaker<'a> {
             Start::AfterPredecessors => (TaskState::Ready, None),
             Start::AfterDelay(at) => (TaskState::Ready, Some(at)),
         };
+        let settings = draft.view().cluster().filter(|_| template.logging.is_none());
+        let usual_logging = settings.and_then(|cluster| cluster.spec.task_logging.clone()).map(Box::new);
         let now = draft.now();
         let id = draft.new_task_id();
         let made = Task::new(id, service, place, template, now);
-        draft.create(Task { node, desired, not_before, ..made })
+        draft.create(Task { node, desired, not_before, usual_logging, ..made })
     }
 }
 

@@ -9,12 +9,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use shoal_types::cluster::node::{Availability, Node, NodeState};
 use shoal_types::cluster::service::{
-    FailureAction, JobStatus, PublishMode, PublishedServicePort, RestartCondition, Service, ServiceMode,
-    UpdateOrder, UpdatePolicy, UpdateState,
+    FailureAction, GenericResource, JobStatus, PublishMode, PublishedServicePort, RestartCondition, Service,
+    ServiceMode, UpdateOrder, UpdatePolicy, UpdateState,
 };
 use shoal_types::cluster::task::{Task, TaskPlace};
 use shoal_types::cluster::task_state::TaskState;
 use shoal_types::container::networking::Protocol;
+use shoal_types::container::spec::LoggingSpec;
 use shoal_types::{NodeId, ServiceId, TaskId};
 
 use super::{is_mere_progress, reconcile_service};
@@ -270,6 +271,65 @@ fn a_node_that_no_longer_meets_constraints_loses_the_task() {
     assert_eq!(rejected.status.error, "assigned node no longer meets constraints");
     stage.pass(6);
     assert_ne!(stage.running()[0].node, first.node);
+}
+
+#[test]
+fn a_node_that_has_lost_what_a_task_was_given_loses_the_task() {
+    let gpu = |name: &str| ("gpu".to_owned(), GenericResource::Named(name.to_owned()));
+    let mut stage = Stage::new(
+        0,
+        with(2, |service| {
+            service.spec.template.resources.reserved_generic =
+                vec![("gpu".to_owned(), GenericResource::Discrete(1))];
+            service.spec.template.restart.delay = Duration::ZERO;
+        }),
+    );
+    let mut node = node(1);
+    if let Some(description) = &mut node.description {
+        description.generic = vec![gpu("a"), gpu("b")];
+    }
+    stage.commit(&[Change::Create(node.into())]);
+    stage.settle();
+    let given = |stage: &Stage| {
+        let mut given: Vec<_> = stage.running().iter().flat_map(|task| task.generic.clone()).collect();
+        given.sort_by_key(|(_, resource)| format!("{resource:?}"));
+        given
+    };
+    assert_eq!(given(&stage), [gpu("a"), gpu("b")]);
+    stage.change_node(1, |node| {
+        if let Some(description) = &mut node.description {
+            description.generic = vec![gpu("b"), gpu("c")];
+        }
+    });
+    stage.pass(1);
+    assert_eq!(given(&stage), [gpu("b"), gpu("c")]);
+    let messages: Vec<_> =
+        stage.store.tasks().filter(|task| !task.is_wanted()).map(|task| &task.status).collect();
+    assert_eq!(messages.len(), 1);
+    assert_eq!(messages[0].message, "task rejected by constraint enforcer");
+}
+
+#[test]
+fn a_task_whose_service_names_no_log_driver_has_that_of_the_cluster() {
+    let driver = |name: &str| LoggingSpec { driver: name.to_owned(), ..LoggingSpec::default() };
+    let mut stage = Stage::new(1, with(1, |_| {}));
+    let first = stage.running()[0].id;
+    let mut settings = cluster();
+    settings.spec.task_logging = Some(driver("local"));
+    stage.commit(&[Change::Update(settings.into())]);
+    stage.pass(1);
+    assert_eq!(stage.running()[0].id, first, "a task stays as it was made");
+    stage.change(image("new"));
+    stage.pass(10);
+    let second = stage.running()[0];
+    assert_eq!(second.logging(), Some(&driver("local")));
+    let second = second.id;
+    stage.change(|_| {});
+    stage.pass(10);
+    assert_eq!(stage.running()[0].id, second, "an update without a change restarts nothing");
+    stage.change(|service| service.spec.template.logging = Some(driver("journald")));
+    stage.pass(10);
+    assert_eq!(stage.running()[0].logging(), Some(&driver("journald")));
 }
 
 #[test]

@@ -107,11 +107,21 @@ fn is_ready(node: &Node) -> bool {
 }
 
 fn has_resources(task: &Task, node: &NodeDescription, load: &NodeLoad) -> bool {
+    has_amounts(task, node, load)
+        && generic::claim(&task.template.resources.reserved_generic, &node.generic, load).is_some()
+}
+
+/// Whether a node has what a task that runs there reserves and was given, beside what `load` takes.
+pub(crate) fn still_fits(task: &Task, node: &NodeDescription, load: &NodeLoad) -> bool {
+    let given = &task.generic;
+    has_amounts(task, node, load) && generic::claim(given, &node.generic, load).as_ref() == Some(given)
+}
+
+fn has_amounts(task: &Task, node: &NodeDescription, load: &NodeLoad) -> bool {
     let wanted = &task.template.resources;
     let is_enough = |wanted: i64, has: i64, taken: i64| wanted <= 0 || wanted <= has.saturating_sub(taken);
     is_enough(wanted.reserved_nano_cpus, node.nano_cpus, load.nano_cpus)
         && is_enough(wanted.reserved_memory, node.memory, load.memory)
-        && generic::claim(&wanted.reserved_generic, &node.generic, load).is_some()
 }
 
 /// Whether the drivers that a task needs are there. A node that lists no driver of a kind is taken at its word for all.
@@ -125,7 +135,7 @@ fn has_plugins(candidate: &Candidate<'_>, node: &NodeDescription) -> bool {
         MountSource::Volume { driver, .. } if !driver.is_empty() => Some(driver.as_str()),
         _ => None,
     });
-    let logging = candidate.task.template.logging.iter().map(|logging| logging.driver.as_str());
+    let logging = candidate.task.logging().into_iter().map(|logging| logging.driver.as_str());
     volumes.into_iter().all(|driver| has("Volume", driver))
         && candidate.network_drivers.iter().all(|driver| has("Network", driver))
         && logging.filter(|driver| !matches!(*driver, "" | "none")).all(|driver| has("Log", driver))

@@ -20,8 +20,8 @@ use shoal_types::cluster::task::{Task, TaskStatus};
 use shoal_types::cluster::task_state::TaskState;
 
 use crate::store::{Conflict, Draft, NodeLoad, Snapshot};
-pub(crate) use filter::waits_for_host_port;
 use filter::{Candidate, Filter, claims, explain, first_refusal};
+pub(crate) use filter::{still_fits, waits_for_host_port};
 use spread::{Pick, Tree, path};
 
 /// Most objects that one pass changes; a commit of more would keep others waiting.

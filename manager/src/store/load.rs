@@ -63,7 +63,7 @@ impl NodeLoad {
     }
 
     /// Counts a task in.
-    pub(super) fn add(&mut self, task: &Task) {
+    pub(crate) fn add(&mut self, task: &Task) {
         if occupies(task) {
             self.nano_cpus = self.nano_cpus.saturating_add(task.template.resources.reserved_nano_cpus);
             self.memory = self.memory.saturating_add(task.template.resources.reserved_memory);

@@ -96,7 +96,7 @@ pub(super) fn container_of(
         networking: networking(task, networks)?,
         security: security(wanted)?,
         health: wanted.health.clone(),
-        logging: task.template.logging.clone().unwrap_or_default(),
+        logging: task.logging().cloned().unwrap_or_default(),
         restart: RestartPolicy::No,
         sysctls: wanted.sysctls.clone(),
         init: wanted.init,

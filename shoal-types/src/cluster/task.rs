@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::Meta;
 use super::service::{EndpointSpec, GenericResource, PublishedServicePort, Service, TaskTemplate};
 use super::task_state::TaskState;
+use crate::container::spec::LoggingSpec;
 use crate::ids::{ContainerId, NetworkId, NodeId, ServiceId, TaskId};
 
 /// One copy of a service.
@@ -30,6 +31,10 @@ pub struct Task {
     pub service_name: String,
     /// What it runs: the service's template as it was when the task was made. Tasks of one spec share it.
     pub template: Arc<TaskTemplate>,
+    /// The log driver that the cluster's settings gave it, because its service names none. Not in the template, so that no task
+    /// looks as if its service had changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usual_logging: Option<Box<LoggingSpec>>,
     /// How the service was reached when the task was made; a change replaces tasks.
     #[serde(default)]
     pub endpoint: EndpointSpec,
@@ -88,6 +93,7 @@ impl Task {
             place,
             service_name: service.spec.name.clone(),
             template,
+            usual_logging: None,
             endpoint: service.spec.endpoint.clone(),
             node: None,
             desired: TaskState::Running,
@@ -101,6 +107,11 @@ impl Task {
             job_iteration: service.job.map(|job| job.iteration),
             spec_version: service.spec_version,
         }
+    }
+
+    /// Where its output goes, if anybody has said.
+    pub fn logging(&self) -> Option<&LoggingSpec> {
+        self.template.logging.as_ref().or(self.usual_logging.as_deref())
     }
 
     /// The name that the container and `docker service ps` have: `service.slot.id`, or `service.node.id` of a global one.
