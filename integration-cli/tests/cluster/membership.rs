@@ -69,6 +69,12 @@ fn a_node_is_promoted_and_demoted(t: &Test) {
         two.docker("node ls").stderr.contains("Worker nodes can't be used").then_some(())
     });
     cluster.await_ready(2);
+    // The certificate for another role was none of another authority: the node renews again when it is told to.
+    let root = one.docker("swarm ca").ok();
+    one.docker("swarm ca --rotate --detach").ok();
+    eventually("every node has another authority's certificate", || {
+        (one.docker("swarm ca").ok() != root).then_some(())
+    });
     cluster.dissolve();
 }
 

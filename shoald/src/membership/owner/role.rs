@@ -52,7 +52,10 @@ impl Owner {
         let is_free = self.work.is_none() || (is_other_role && self.is_starting_manager);
         let must_renew = message.renew && member.renewed_in.as_ref() != Some(&message.id);
         if (must_renew || is_other_role) && is_free {
-            member.renewed_in = Some(message.id.clone());
+            // A renewal for another role alone fulfils no later wish for a certificate of another authority.
+            if must_renew {
+                member.renewed_in = Some(message.id.clone());
+            }
             let client = Arc::clone(&member.client);
             let pause = pause_after(self.failures);
             self.work(renew(client, pause));
@@ -76,8 +79,9 @@ impl Owner {
         } else {
             // The manager that issued was behind; it is asked again after a while.
             self.failures += 1;
-            self.heed_session();
         }
+        // The leader may have said something else meanwhile.
+        self.heed_session();
     }
 
     async fn end_manager(&mut self) {
