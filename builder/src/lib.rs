@@ -1,7 +1,7 @@
 //! Image builds over the node's ports.
 //!
 //! Start reading at [`Builder`], what the front end may ask, then at [`BuildRequest`], what a build is asked to be, and at
-//! [`check`], which makes it of what a client sent. [`Unsupported`] is the only implementation so far: it refuses every
+//! [`check()`], which makes it of what a client sent. [`Unsupported`] is the only implementation so far: it refuses every
 //! build and says why. Nothing here knows HTTP or Docker's names of parameters; those are api-compat's.
 
 mod api;

@@ -1,6 +1,6 @@
 //! What a build is asked to be.
 //!
-//! Start reading at [`BuildRequest`]. It is made by [`crate::check`] only from what a client sent, so whoever holds one need not
+//! Start reading at [`BuildRequest`]. It is made by [`crate::check()`] only from what a client sent, so whoever holds one need not
 //! check its form again. Whether its Dockerfile, its context or its base images exist is found out while building.
 
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! The whole cluster in one file, and a cluster from such a file.
 //!
-//! Start reading at [`write`] and [`restore`]. The file is text: a line that says what it is, and the content in JSON, sealed with the unlock key while the
+//! Start reading at [`write()`] and [`restore`]. The file is text: a line that says what it is, and the content in JSON, sealed with the unlock key while the
 //! cluster is autolocked. It is taken from a running leader as of one moment and holds every object, the authority's key and the
 //! tokens among them: whoever has it has the cluster. It holds nothing of a manager: whoever restores becomes a node of
 //! its own, at an address of its own, and several may do so without being taken for one another.

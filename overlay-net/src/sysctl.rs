@@ -1,6 +1,6 @@
 //! Kernel settings under /proc/sys, in the network namespace of the calling thread.
 //!
-//! Start reading at [`write`]. Which thread is in which namespace is `netns.rs`'s business; which settings are wanted
+//! Start reading at [`write()`]. Which thread is in which namespace is `netns.rs`'s business; which settings are wanted
 //! is the sandbox's and the drivers'.
 
 use std::fs;

@@ -1,6 +1,6 @@
 //! Newtype identifiers. The compiler keeps a task id out of a container id's place.
 //!
-//! Start reading at [`hex_id!`]: engine objects are named by 64 lower-case hex digits, cluster objects by 25
+//! Start reading at `hex_id!`: engine objects are named by 64 lower-case hex digits, cluster objects by 25
 //! base-36 characters. Network ids may be either, because a swarm network is also a network of the node.
 //! Look-up by prefix or name is the owner's business, not this module's.
 

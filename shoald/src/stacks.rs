@@ -1,6 +1,6 @@
 //! What every thread of the daemon is doing, written to a file when the operator asks (SIGUSR1).
 //!
-//! Start reading at [`write`]. The kernel knows where a thread waits; where an async task waits, only the log of the
+//! Start reading at [`write()`]. The kernel knows where a thread waits; where an async task waits, only the log of the
 //! daemon in debug mode tells. For a daemon that does not answer this shows whether it hangs in the kernel (a dead disk, a
 //! frozen cgroup) or waits for work.
 

@@ -4,7 +4,7 @@
 
 use anyhow::Result;
 
-use crate::{call, tidy};
+use crate::{call, call_with, tidy};
 
 /// Formatting, lints, layering and documentation. Writes nothing into the tree.
 pub(crate) fn check(_: &[String]) -> Result<()> {
@@ -14,7 +14,8 @@ pub(crate) fn check(_: &[String]) -> Result<()> {
         "cargo",
         &["clippy", "--workspace", "--all-targets", "--all-features", "--locked", "--", "-D", "warnings"],
     )?;
-    call("cargo", &["doc", "--workspace", "--no-deps", "--document-private-items", "--locked", "--quiet"])
+    let document = ["doc", "--workspace", "--no-deps", "--document-private-items", "--locked", "--quiet"];
+    call_with("cargo", &document, &[("RUSTDOCFLAGS", "-D warnings")])
 }
 
 /// Formats and applies what clippy can apply by itself.

@@ -1,6 +1,6 @@
 //! The lines that pull, push, load and import write while they work.
 //!
-//! Start reading at [`lines`] and [`reply`]. The words are Docker's: clients look for `Digest:`, `Status:` and `Loaded
+//! Start reading at [`lines`] and [`reply()`]. The words are Docker's: clients look for `Digest:`, `Status:` and `Loaded
 //! image:`. Objects are separated by CRLF. A failure before the first line is the request's; a later one is told in the
 //! stream, and the status stays 200.
 

@@ -1,6 +1,6 @@
 //! Finding an object by what a user has typed: its id, its name, or the beginning of its id, in that order.
 //!
-//! Start reading at [`find`]. Filters of lists are [`matches`].
+//! Start reading at [`find`]. Filters of lists are [`matches()`].
 
 use std::collections::BTreeMap;
 use std::fmt::Display;

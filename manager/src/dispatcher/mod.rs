@@ -1,7 +1,7 @@
 //! The leader's side of workers' sessions: who is there, what each shall have, what each has observed.
 //!
 //! Start reading at [`Dispatcher`]. [`session`] is one open session, [`assignments`] the pure difference between what a node was told and what it shall
-//! be told, [`concern`] which nodes that is to be asked of, [`drains`] who must have been told before a task may be stopped, [`batch`] the queue that puts what many nodes report into few commits. One loop looks at what has changed in the
+//! be told, [`mod@concern`] which nodes that is to be asked of, [`drains`] who must have been told before a task may be stopped, [`batch`] the queue that puts what many nodes report into few commits. One loop looks at what has changed in the
 //! store and writes to the sessions that it concerns, another looks for nodes that have fallen silent. All of it exists only
 //! while this manager leads.
 //!

@@ -14,7 +14,7 @@ use crate::cgroup::Cgroup;
 use crate::error::Warning;
 use crate::seccomp::Program;
 
-/// Everything that [`crate::create`] needs to know.
+/// Everything that [`crate::create()`] needs to know.
 #[derive(Debug)]
 pub struct CreateRequest<'a> {
     /// The name of the container; used in cgroup paths, keyrings and hook states, not checked for uniqueness.
@@ -159,7 +159,7 @@ pub enum SeccompSource<'a> {
     Compiled(&'a Program),
 }
 
-/// What [`crate::create`] returns: the container, waiting at its gate.
+/// What [`crate::create()`] returns: the container, waiting at its gate.
 #[derive(Debug)]
 pub struct Created {
     /// The handle.
@@ -223,7 +223,7 @@ impl Container {
     }
 }
 
-/// Everything that [`crate::exec`] needs to know.
+/// Everything that [`crate::exec()`] needs to know.
 #[derive(Debug)]
 pub struct ExecRequest<'a> {
     /// The running container.

@@ -1,7 +1,7 @@
 //! The embedded OCI runtime of Shoal: it makes containers out of a runtime spec, for the shim and for
 //! `shoald runtime`.
 //!
-//! Start reading at [`create`] and [`Container`]; the order of events is described in `create.rs` (the caller's side)
+//! Start reading at [`create()`] and [`Container`]; the order of events is described in `create.rs` (the caller's side)
 //! and `init.rs` (the container's side). [`cgroup`] and [`seccomp`] are of use on their own and are public for the engine.
 //!
 //! So are [`open_overlay`], [`trees`], [`RootDirectory`], [`in_private_mount_namespace`], [`as_filesystem_user`] and

@@ -1,6 +1,6 @@
 //! What a path of a container is, and where a symbolic link leads.
 //!
-//! Start reading at [`look`]. Everything is asked of the kernel inside the container's tree; the target of a link is text
+//! Start reading at [`find`]. Everything is asked of the kernel inside the container's tree; the target of a link is text
 //! for the client and never used to open anything.
 
 use std::os::fd::OwnedFd;

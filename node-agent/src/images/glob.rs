@@ -1,6 +1,6 @@
 //! Shell patterns as Go's `path.Match` understands them. Pure.
 //!
-//! Start reading at [`matches`]. `*` and `?` do not match a slash; `[a-z]`, `[^a]` and `\x` are understood. A pattern that
+//! Start reading at [`matches()`]. `*` and `?` do not match a slash; `[a-z]`, `[^a]` and `\x` are understood. A pattern that
 //! is malformed matches nothing, as in Docker's filters.
 
 /// Whether the whole text matches.

@@ -1,6 +1,6 @@
 //! The networks that are always there: `bridge`, `host` and `none`.
 //!
-//! Start reading at [`records`]. Their ids are kept in the table so that they survive a restart; everything else is
+//! Start reading at [`wanted`]. Their ids are kept in the table so that they survive a restart; everything else is
 //! made anew from the daemon's settings, because those may have changed.
 
 use std::collections::BTreeMap;

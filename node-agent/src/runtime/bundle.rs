@@ -1,6 +1,6 @@
 //! Bundles: one directory for each run, with all that a shim and a runtime need.
 //!
-//! Start reading at [`Bundle`]. A bundle appears complete or not at all: it is filled under another name and renamed.
+//! Start reading at [`Bundles`]. A bundle appears complete or not at all: it is filled under another name and renamed.
 //! Its files are written by the engine before the shim starts (`config.json` a little later, before the container is
 //! created); what the shim adds is in `node_shim::protocol`. Deleting a bundle of a living shim is the caller's mistake.
 

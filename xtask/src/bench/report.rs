@@ -1,6 +1,6 @@
 //! What comes out: a table for the terminal, one for docs/benchmarks.md, and JSON with every value.
 //!
-//! Start reading at [`print`].
+//! Start reading at [`print()`].
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};

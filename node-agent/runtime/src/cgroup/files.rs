@@ -1,6 +1,6 @@
 //! Reading and writing the small files of a cgroup, with errors that name the file.
 //!
-//! Start reading at [`read`] and [`write`] for what happens once; [`OpenFiles`] is for counters that are read every second.
+//! Start reading at [`read`] and [`write()`] for what happens once; [`OpenFiles`] is for counters that are read every second.
 
 use std::fs;
 use std::io;

@@ -1,6 +1,6 @@
 //! System call numbers by name and architecture: facts of the kernel, as data.
 //!
-//! Start reading at [`number`]. The table is sorted by name. Columns are x86_64, i386, x32 (without its bit 30), aarch64 and
+//! Start reading at [`find`]. The table is sorted by name. Columns are x86_64, i386, x32 (without its bit 30), aarch64 and
 //! 32-bit arm; -1 means that the architecture has no such call. From 424 on the numbers are the same everywhere.
 
 use super::arch::Arch;

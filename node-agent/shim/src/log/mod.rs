@@ -39,7 +39,7 @@ pub(crate) trait EntryFormat {
     fn append(&mut self, text: &[u8], end: LineEnd, out: &mut Vec<u8>);
 }
 
-/// The log of one container. Failures are kept for [`LogWriter::take_trouble`]: a full disk must not stop a container.
+/// The log of one container. Failures are kept for [`LogFile::take_trouble`]: a full disk must not stop a container.
 #[derive(Debug)]
 pub(crate) enum LogWriter {
     /// Nothing is stored.
