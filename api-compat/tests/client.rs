@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use api_compat::{Api, ApiState, DaemonInfo};
+use api_compat::{Api, ApiState, BodyError, DaemonInfo};
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt as _, Full};
@@ -84,7 +84,11 @@ pub(crate) async fn ask_json(api: &Api, method: &str, target: &str, body: &Value
 }
 
 /// Sends a request, reads the answer to its end, and checks it against the description of its version.
-pub(crate) async fn send(api: &Api, request: Request<Full<Bytes>>) -> Answer {
+pub(crate) async fn send<B>(api: &Api, request: Request<B>) -> Answer
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BodyError>,
+{
     let (method, target) = (request.method().clone(), request.uri().clone());
     let (head, body) = api.handle(request).await.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
@@ -102,8 +106,9 @@ fn check(method: &str, path: &str, answer: &Answer) {
     if !(swagger::OLDEST..=swagger::NEWEST).contains(&minor) {
         return;
     }
-    if answer.status == 400 && answer.text().starts_with("{\"message\":\"client version ") {
-        // Not an answer in this version, but the refusal to speak it.
+    let refusals = ["{\"message\":\"client version ", "{\"message\":\"the path is not UTF-8\""];
+    if answer.status == 400 && refusals.iter().any(|refusal| answer.text().starts_with(refusal)) {
+        // Not an answer of this operation in this version, but the refusal to speak the version or to read the path.
         return;
     }
     let validator = validator(minor);
@@ -133,6 +138,11 @@ fn validator(minor: u16) -> Arc<Validator> {
     static VALIDATORS: OnceLock<Mutex<HashMap<u16, Arc<Validator>>>> = OnceLock::new();
     let mut validators = VALIDATORS.get_or_init(Mutex::default).lock().unwrap();
     validators.entry(minor).or_insert_with(|| Arc::new(Validator::new(swagger::document(minor)))).clone()
+}
+
+/// The pattern that a path without a version belongs to in the newest description.
+pub(crate) fn pattern_of(method: &str, path: &str) -> Option<String> {
+    pattern(&validator(swagger::NEWEST), method, path)
 }
 
 /// The pattern that a path belongs to: of several the one that names most of its segments.

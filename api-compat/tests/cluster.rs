@@ -44,6 +44,7 @@ fn meta(version: u64) -> Meta {
 #[derive(Debug, Default)]
 pub(crate) struct FakeCluster {
     calls: Mutex<Vec<String>>,
+    changes: Mutex<Vec<String>>,
     failure: Mutex<Option<ClusterError>>,
     standing: Mutex<Option<Standing>>,
     service: Mutex<Option<ServiceSpec>>,
@@ -70,6 +71,11 @@ impl FakeCluster {
         self.calls.lock().unwrap().clone()
     }
 
+    /// What has been changed since this was last asked, oldest first; whatever failed is not among it.
+    pub(crate) fn take_changes(&self) -> Vec<String> {
+        std::mem::take(&mut *self.changes.lock().unwrap())
+    }
+
     /// Lets the next call fail.
     pub(crate) fn fail_next(&self, error: ClusterError) {
         *self.failure.lock().unwrap() = Some(error);
@@ -91,6 +97,14 @@ impl FakeCluster {
             Some(error) => Err(error),
             None => Ok(()),
         }
+    }
+
+    /// Notes a call that changes something.
+    fn change(&self, call: impl Into<String>) -> Result<(), ClusterError> {
+        let call = call.into();
+        self.note(call.clone())?;
+        self.changes.lock().unwrap().push(call);
+        Ok(())
     }
 
     fn service(&self) -> Service {
@@ -225,20 +239,20 @@ impl Membership for FakeCluster {
     }
 
     async fn init(&self, request: InitRequest) -> Result<NodeId, ClusterError> {
-        self.note(format!("init {request:?}"))?;
+        self.change(format!("init {request:?}"))?;
         Ok(node_id())
     }
 
     async fn join(&self, request: JoinRequest) -> Result<(), ClusterError> {
-        self.note(format!("join {request:?}"))
+        self.change(format!("join {request:?}"))
     }
 
     async fn leave(&self, force: LeaveForce) -> Result<(), ClusterError> {
-        self.note(format!("leave {force:?}"))
+        self.change(format!("leave {force:?}"))
     }
 
     async fn unlock(&self, key: &str) -> Result<(), ClusterError> {
-        self.note(format!("unlock {key}"))
+        self.change(format!("unlock {key}"))
     }
 
     async fn unlock_key(&self) -> Result<String, ClusterError> {
@@ -269,7 +283,7 @@ impl Membership for FakeCluster {
     }
 
     async fn update(&self, version: u64, spec: ClusterSpec, rotation: Rotation) -> Result<(), ClusterError> {
-        self.note(format!("update cluster {version} history={} {rotation:?}", spec.task_history))
+        self.change(format!("update cluster {version} history={} {rotation:?}", spec.task_history))
     }
 }
 
@@ -281,7 +295,7 @@ impl Services for FakeCluster {
         credentials: Option<RegistryCredentials>,
     ) -> Result<ServiceId, ClusterError> {
         let credentials = credentials.map(|header| String::from_utf8(header.0).unwrap());
-        self.note(format!("create service {} {credentials:?}", spec.name))?;
+        self.change(format!("create service {} {credentials:?}", spec.name))?;
         *self.service.lock().unwrap() = Some(spec);
         Ok(ServiceId::from_u128(2))
     }
@@ -301,7 +315,7 @@ impl Services for FakeCluster {
             UpdateTarget::Previous => "previous",
         };
         let credentials = update.credentials.map(|header| String::from_utf8(header.0).unwrap());
-        self.note(format!(
+        self.change(format!(
             "update service {name} {} {target} {credentials:?} {:?}",
             update.version, update.credentials_of
         ))?;
@@ -312,7 +326,7 @@ impl Services for FakeCluster {
     }
 
     async fn remove(&self, name: &str) -> Result<(), ClusterError> {
-        self.note(format!("rm service {name}"))
+        self.change(format!("rm service {name}"))
     }
 }
 
@@ -340,18 +354,18 @@ impl Nodes for FakeCluster {
     }
 
     async fn update(&self, name: &str, version: u64, spec: NodeSpec) -> Result<(), ClusterError> {
-        self.note(format!("update node {name} {version} {:?} {:?}", spec.role, spec.availability))
+        self.change(format!("update node {name} {version} {:?} {:?}", spec.role, spec.availability))
     }
 
     async fn remove(&self, name: &str, force: RemoveForce) -> Result<(), ClusterError> {
-        self.note(format!("rm node {name} {force:?}"))
+        self.change(format!("rm node {name} {force:?}"))
     }
 }
 
 #[async_trait]
 impl Networks for FakeCluster {
     async fn create(&self, spec: NetworkSpec) -> Result<NetworkId, ClusterError> {
-        self.note(format!("create network {} {}", spec.name, spec.driver))?;
+        self.change(format!("create network {} {}", spec.name, spec.driver))?;
         Ok(NetworkId::new("net"))
     }
 
@@ -374,7 +388,7 @@ impl Networks for FakeCluster {
     }
 
     async fn remove(&self, name: &str) -> Result<(), ClusterError> {
-        self.note(format!("rm network {name}"))
+        self.change(format!("rm network {name}"))
     }
 }
 
@@ -419,7 +433,7 @@ impl Events for FakeCluster {
 #[async_trait]
 impl Secrets for FakeCluster {
     async fn create(&self, spec: SecretSpec) -> Result<SecretId, ClusterError> {
-        self.note(format!("create secret {} {:?}", spec.name, spec.data))?;
+        self.change(format!("create secret {} {:?}", spec.name, spec.data))?;
         Ok(SecretId::from_u128(4))
     }
 
@@ -437,18 +451,18 @@ impl Secrets for FakeCluster {
     }
 
     async fn update(&self, name: &str, version: u64, spec: SecretSpec) -> Result<(), ClusterError> {
-        self.note(format!("update secret {name} {version} {:?}", spec.labels))
+        self.change(format!("update secret {name} {version} {:?}", spec.labels))
     }
 
     async fn remove(&self, name: &str) -> Result<(), ClusterError> {
-        self.note(format!("rm secret {name}"))
+        self.change(format!("rm secret {name}"))
     }
 }
 
 #[async_trait]
 impl Configs for FakeCluster {
     async fn create(&self, spec: ConfigSpec) -> Result<ConfigId, ClusterError> {
-        self.note(format!("create config {} {:?}", spec.name, spec.data))?;
+        self.change(format!("create config {} {:?}", spec.name, spec.data))?;
         Ok(ConfigId::from_u128(5))
     }
 
@@ -466,10 +480,10 @@ impl Configs for FakeCluster {
     }
 
     async fn update(&self, name: &str, version: u64, spec: ConfigSpec) -> Result<(), ClusterError> {
-        self.note(format!("update config {name} {version} {:?}", spec.labels))
+        self.change(format!("update config {name} {version} {:?}", spec.labels))
     }
 
     async fn remove(&self, name: &str) -> Result<(), ClusterError> {
-        self.note(format!("rm config {name}"))
+        self.change(format!("rm config {name}"))
     }
 }

@@ -81,7 +81,7 @@ pub struct ContainerConfig {
 #[serde(default, rename_all = "PascalCase")]
 pub struct HealthConfig {
     /// `["NONE"]`, `["CMD", …]`, `["CMD-SHELL", line]`, or empty to inherit.
-    #[serde(skip_serializing_if = "is_empty_list", deserialize_with = "text_or_list")]
+    #[serde(skip_serializing_if = "is_empty_list")]
     pub test: Option<Vec<String>>,
     /// Between probes.
     #[serde(skip_serializing_if = "is_zero")]

@@ -5,7 +5,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::is_zero;
-use crate::json::text_or_list;
 
 /// A wish for a command.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -33,7 +32,6 @@ pub struct ExecCreate {
     /// Working directory; empty is the container's.
     pub working_dir: String,
     /// Program and arguments.
-    #[serde(deserialize_with = "text_or_list")]
     pub cmd: Option<Vec<String>>,
 }
 

@@ -8,6 +8,7 @@ mod events;
 mod filters;
 mod info;
 mod ping;
+mod refusals;
 mod version;
 
 use integration_cli::Case;
@@ -22,6 +23,7 @@ pub(crate) fn cases() -> Vec<Case> {
         filters::cases(),
         info::cases(),
         ping::cases(),
+        refusals::cases(),
         version::cases(),
     ]
     .concat()

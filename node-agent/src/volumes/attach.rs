@@ -35,6 +35,10 @@ impl ContainerVolumes for VolumeStore {
         container: ContainerId,
         wishes: Vec<MountWish>,
     ) -> Result<Vec<ResolvedMount>, NodeError> {
+        // Before any volume is made: a mount that is refused must leave none behind.
+        for wish in &wishes {
+            self.bind_propagation(wish)?;
+        }
         let mut resolved = Vec::with_capacity(wishes.len());
         for wish in wishes {
             match self.resolve_one(container, wish).await {
@@ -163,6 +167,7 @@ impl ContainerVolumes for VolumeStore {
 
 impl VolumeStore {
     async fn resolve_one(&self, container: ContainerId, wish: MountWish) -> Result<ResolvedMount, NodeError> {
+        let propagation = self.bind_propagation(&wish)?;
         let MountWish { spec, spec_index, inherited } = wish;
         if let Some(mut point) = inherited {
             if point.kind == MountKind::Volume && !self.refer(&point.name, container) {
@@ -191,12 +196,9 @@ impl VolumeStore {
         };
         let mut fill = Fill::Never;
         match &spec.source {
-            MountSource::Bind { path, propagation, missing, .. } => {
-                if *missing == MissingSource::Refuse {
-                    check_bind_source(path)?;
-                }
+            MountSource::Bind { path, .. } => {
                 point.source.clone_from(path);
-                point.propagation = propagation_near(&self.shared.data_root, path, *propagation)?;
+                point.propagation = propagation;
             }
             MountSource::Volume { subpath, copy, propagation, .. } => {
                 let volume = self.create(volume_spec(&spec.source), Some(container)).await?;
@@ -227,6 +229,20 @@ impl VolumeStore {
             }
         }
         Ok(ResolvedMount { point, spec: Some(spec), fill })
+    }
+
+    /// How a bind travels, if what is wished for is one and can be had.
+    fn bind_propagation(&self, wish: &MountWish) -> Result<Propagation, NodeError> {
+        let MountSource::Bind { path, propagation, missing, .. } = &wish.spec.source else {
+            return Ok(Propagation::Default);
+        };
+        if wish.inherited.is_some() {
+            return Ok(Propagation::Default);
+        }
+        if *missing == MissingSource::Refuse {
+            check_bind_source(path)?;
+        }
+        propagation_near(&self.shared.data_root, path, *propagation)
     }
 
     async fn mount_one(

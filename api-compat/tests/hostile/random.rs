@@ -1,13 +1,14 @@
-//! Whatever is sent, the answer is an answer: nothing panics, and what is wrong is the client's fault.
+//! What nobody would think of: bytes, and JSON whose keys are known and whose values are anything.
+//!
+//! Start reading at [`try_out`].
 #![cfg(test)]
 
-use api_compat::Api;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use proptest::prelude::*;
 
-use crate::client::{api, send};
+use super::World;
 
 const TARGETS: [(&str, &str); 14] = [
     ("POST", "/containers/create"),
@@ -26,7 +27,8 @@ const TARGETS: [(&str, &str); 14] = [
     ("POST", "/containers/one/wait"),
 ];
 
-fn answer(api: &Api, target: usize, query: &str, header: &[u8], body: Vec<u8>) -> u16 {
+/// Sends something to one of the targets.
+fn try_out(target: usize, query: &str, header: &[u8], body: Vec<u8>) {
     let (method, path) = TARGETS[target % TARGETS.len()];
     let query: String = form_urlencoded::byte_serialize(query.as_bytes()).collect();
     let request = Request::builder()
@@ -35,32 +37,32 @@ fn answer(api: &Api, target: usize, query: &str, header: &[u8], body: Vec<u8>) -
         .header("content-type", "application/json")
         .header("content-length", body.len())
         .header("x-registry-auth", header);
-    let Ok(request) = request.body(Full::from(Bytes::from(body))) else { return 0 };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let Ok(request) = request.body(Full::from(Bytes::from(body))) else { return };
+    let (runtime, world) =
+        (tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(), World::new());
     runtime.block_on(async {
-        let asked = send(api, request);
-        tokio::time::timeout(std::time::Duration::from_secs(60), asked)
-            .await
-            .map_or(0, |answer| answer.status)
-    })
+        // A wait or a stream that has begun need not end.
+        let asked = world.try_out(request, "drawn at random");
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(60), asked).await;
+    });
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn no_bytes_make_a_handler_panic(
+    fn no_bytes_make_a_handler_fail(
         target in 0_usize..14,
         query in ".{0,40}",
         header in proptest::collection::vec(0x20_u8..0x7f, 0..40),
         body in proptest::collection::vec(any::<u8>(), 0..200),
     ) {
-        prop_assert_ne!(answer(&api().0, target, &query, &header, body), 500);
+        try_out(target, &query, &header, body);
     }
 
     #[test]
-    fn no_json_makes_a_handler_panic(target in 0_usize..14, value in json_like(), query in filters_like()) {
-        prop_assert_ne!(answer(&api().0, target, &query, b"e30=", value.into_bytes()), 500);
+    fn no_json_makes_a_handler_fail(target in 0_usize..14, value in json_like(), query in filters_like()) {
+        try_out(target, &query, b"e30=", value.into_bytes());
     }
 }
 
