@@ -18,6 +18,7 @@ cases![
     the_oom_score_is_adjusted,
     update_changes_limits_of_a_running_container,
     update_refuses_conflicts,
+    memory_beyond_the_present_swap_wants_both_at_once,
     containers_sit_below_the_cgroup_parent,
     unlimited_is_the_default,
     block_devices_are_throttled,
@@ -149,6 +150,28 @@ fn update_refuses_conflicts(t: &Test) {
     let reply = t.post_json(&format!("/containers/{container}/update"), &json!({"Memory": 1000}));
     reply.expect_error_holding(400, "Minimum memory limit allowed is 6MB");
     t.post_json("/containers/no-such-container/update", &json!({"Memory": 41_943_040})).expect(404);
+}
+
+fn memory_beyond_the_present_swap_wants_both_at_once(t: &Test) {
+    const WORDS: &str = "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time";
+    if t.get("/info").expect(200).json()["SwapLimit"] != true {
+        integration_cli::skip("this kernel does not limit swap");
+    }
+    for flags in ["", "--memory 64m", "--memory 64m --memory-swap -1"] {
+        for container in
+            [t.start(&format!("{flags} busybox park")), t.create(&format!("{flags} busybox park"))]
+        {
+            let path = format!("/containers/{container}/update");
+            let before = t.inspect(&container)["HostConfig"].clone();
+            let reply = t.post_json(&path, &json!({"Memory": 200 << 20}));
+            reply.expect_error_holding(409, WORDS);
+            assert_eq!(t.inspect(&container)["HostConfig"], before, "{flags}");
+            t.post_json(&path, &json!({"Memory": 200 << 20, "MemorySwap": 400 << 20})).expect(200);
+            t.post_json(&path, &json!({"Memory": 300 << 20})).expect(200);
+            let host = t.inspect(&container)["HostConfig"].clone();
+            assert_eq!((&host["Memory"], &host["MemorySwap"]), (&json!(300 << 20), &json!(400 << 20)));
+        }
+    }
 }
 
 fn containers_sit_below_the_cgroup_parent(t: &Test) {

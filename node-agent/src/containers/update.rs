@@ -148,8 +148,8 @@ fn merge(limits: &mut Resources, wished: Resources) -> Result<(), NodeError> {
             )));
         }
     }
-    let swap_missing = wished.memory != 0 && wished.memory_swap == 0;
-    if swap_missing && limits.memory_swap > 0 && wished.memory > limits.memory_swap {
+    // Docker takes a container without a limit, and one whose swap is unlimited, for one with less swap than any memory.
+    if wished.memory != 0 && wished.memory_swap == 0 && wished.memory > limits.memory_swap {
         return Err(NodeError::conflict(
             "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time",
         ));
@@ -202,7 +202,13 @@ mod tests {
 
     #[test]
     fn zero_leaves_a_limit_as_it_is() {
-        let mut limits = Resources { memory: 10, cpu_shares: 5, pids_limit: Some(7), ..Resources::default() };
+        let mut limits = Resources {
+            memory: 10,
+            memory_swap: 20,
+            cpu_shares: 5,
+            pids_limit: Some(7),
+            ..Resources::default()
+        };
         let wished = Resources { memory: 20, cpuset_cpus: "0".to_owned(), ..Resources::default() };
         merge(&mut limits, wished).unwrap();
         assert_eq!((limits.memory, limits.cpu_shares, limits.pids_limit), (20, 5, Some(7)));
@@ -229,6 +235,13 @@ mod tests {
         for (wished, message) in cases {
             let error = merge(&mut present.clone(), wished).unwrap_err();
             assert_eq!(error.to_string(), message);
+        }
+        for (memory_swap, is_taken) in [(0, false), (-1, false), (29, false), (30, true), (60, true)] {
+            let mut present = Resources { memory_swap, ..Resources::default() };
+            let merged = merge(&mut present, Resources { memory: 30, ..Resources::default() });
+            assert_eq!(merged.is_ok(), is_taken, "{memory_swap}");
+            let both = Resources { memory: 30, memory_swap: 60, ..Resources::default() };
+            assert!(merge(&mut present, both).is_ok(), "{memory_swap}");
         }
         let mut quota = Resources { cpu_quota: 1, ..Resources::default() };
         let error = merge(&mut quota, Resources { nano_cpus: 1, ..Resources::default() }).unwrap_err();
