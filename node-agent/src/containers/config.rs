@@ -139,10 +139,7 @@ impl EngineConfig {
             ulimits: Vec::new(),
             cdi_directories: Vec::new(),
             log_driver: "json-file".to_owned(),
-            // Bounded unless told otherwise: docs/decisions/2026-11-21-bounded-logs.md.
-            log_options: [("max-size", "20m"), ("max-file", "5")]
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .into(),
+            log_options: BTreeMap::new(),
             stop_timeout: 10,
             detach_keys: "ctrl-p,ctrl-q".to_owned(),
             ids: IdMapping::default(),

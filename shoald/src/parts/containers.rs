@@ -30,9 +30,6 @@ pub(crate) fn engine_config(config: &Config) -> EngineConfig {
         };
         (name.clone(), program)
     });
-    let is_default_driver = wanted.log_driver == defaults.log_driver;
-    let mut log_options = if is_default_driver { defaults.log_options.clone() } else { Default::default() };
-    log_options.extend(wanted.log_options.clone());
     EngineConfig {
         runtimes: runtimes.collect(),
         default_runtime: if wanted.runtime.is_empty() {
@@ -55,7 +52,7 @@ pub(crate) fn engine_config(config: &Config) -> EngineConfig {
         ulimits: wanted.ulimits.clone(),
         cdi_directories: wanted.cdi_directories.clone(),
         log_driver: wanted.log_driver.clone(),
-        log_options,
+        log_options: wanted.log_options.clone(),
         stop_timeout: wanted.stop_timeout,
         ids: config.ids.clone(),
         ..defaults
