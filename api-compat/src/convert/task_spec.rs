@@ -103,7 +103,7 @@ fn restart(asked: &RestartPolicy) -> Result<RestartRule, ApiError> {
         condition,
         delay: delay.transpose()?.unwrap_or(default.delay),
         max_attempts: asked.max_attempts.unwrap_or(default.max_attempts),
-        window: window.transpose()?.unwrap_or(default.window),
+        window: window.transpose()?,
     })
 }
 
@@ -175,7 +175,7 @@ fn shown_restart(restart: &RestartRule) -> RestartPolicy {
         condition: condition.to_owned(),
         delay: Some(nanoseconds(restart.delay)),
         max_attempts: Some(restart.max_attempts),
-        window: Some(nanoseconds(restart.window)).filter(|&window| window != 0),
+        window: restart.window.map(nanoseconds),
     }
 }
 

@@ -98,9 +98,9 @@ pub(super) fn should_restart(task: &Task, slot: &[std::sync::Arc<Task>]) -> bool
     if !is_allowed || rule.max_attempts == 0 {
         return is_allowed;
     }
-    let since = match rule.window.is_zero() {
-        true => Timestamp::MIN,
-        false => before(task.ended.unwrap_or(task.meta.updated), rule.window),
+    let since = match rule.window.filter(|window| !window.is_zero()) {
+        None => Timestamp::MIN,
+        Some(window) => before(task.ended.unwrap_or(task.meta.updated), window),
     };
     let n_attempts = slot
         .iter()

@@ -199,7 +199,7 @@ fn attempts_are_counted_for_ever_or_within_a_window() {
             with(1, |service| {
                 let restart = &mut service.spec.template.restart;
                 (restart.delay, restart.max_attempts) = (Duration::from_secs(1), 2);
-                restart.window = Duration::from_secs(window);
+                restart.window = Some(Duration::from_secs(window));
             }),
         );
         let mut n_replaced = 0;

@@ -42,9 +42,11 @@ pub(super) fn answer(rule: &RestartRule, end: End<'_>) -> Answer {
         RestartCondition::OnFailure => end.code != 0,
         RestartCondition::Any => true,
     };
+    let window = rule.window.filter(|window| !window.is_zero());
     let is_recent = |at: &&Timestamp| {
-        rule.window.is_zero()
-            || Duration::try_from(end.now.duration_since(**at)).is_ok_and(|ago| ago < rule.window)
+        window.is_none_or(|window| {
+            Duration::try_from(end.now.duration_since(**at)).is_ok_and(|ago| ago < window)
+        })
     };
     let attempts = end.restarts.iter().filter(is_recent).count();
     let may =
@@ -61,7 +63,12 @@ mod tests {
     use super::*;
 
     fn rule(condition: RestartCondition, max_attempts: u64, window: u64) -> RestartRule {
-        RestartRule { condition, max_attempts, window: Duration::from_secs(window), ..RestartRule::default() }
+        RestartRule {
+            condition,
+            max_attempts,
+            window: Some(Duration::from_secs(window)),
+            ..RestartRule::default()
+        }
     }
 
     fn at(second: i64) -> Timestamp {

@@ -215,8 +215,8 @@ pub struct RestartRule {
     pub delay: Duration,
     /// How often within the window; 0 is without limit.
     pub max_attempts: u64,
-    /// Over how long attempts are counted; zero is for ever.
-    pub window: Duration,
+    /// Over how long attempts are counted; zero is for ever, and so is what nobody has said.
+    pub window: Option<Duration>,
 }
 
 impl Default for RestartRule {
@@ -225,7 +225,7 @@ impl Default for RestartRule {
             condition: RestartCondition::Any,
             delay: Duration::from_secs(5),
             max_attempts: 0,
-            window: Duration::ZERO,
+            window: None,
         }
     }
 }
