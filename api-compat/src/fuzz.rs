@@ -2,7 +2,7 @@
 //!
 //! Start reading at [`create_bodies`]. The bodies are run by the tests with changed seeds, and by libFuzzer
 //! (integration-cli/fuzz/libfuzzer); each panics when something is wrong. What handlers do with hostile requests as a whole is
-//! tests/hostile.rs.
+//! tests/hostile.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -280,21 +280,8 @@ enum Place {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bodies_are_taken_or_refused() {
-        fuzz_harness::explore("create_bodies", CREATE_BODIES, create_bodies);
-    }
-
-    #[test]
-    fn filters_are_taken_or_refused() {
-        fuzz_harness::explore("filters", FILTERS, filters);
-    }
-
-    #[test]
-    fn frames_hold_the_log() {
-        fuzz_harness::explore("stdcopy", LOGS, stdcopy);
-    }
+fuzz_harness::explored! {
+    bodies_are_taken_or_refused: create_bodies(CREATE_BODIES);
+    filters_are_taken_or_refused: filters(FILTERS);
+    frames_hold_the_log: stdcopy(LOGS);
 }

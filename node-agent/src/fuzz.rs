@@ -172,21 +172,8 @@ pub fn shim_frames(input: &[u8]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn archives_read_back() {
-        fuzz_harness::explore("archives", ARCHIVES, archives);
-    }
-
-    #[test]
-    fn options_do_no_harm() {
-        fuzz_harness::explore("options", OPTIONS, options);
-    }
-
-    #[test]
-    fn frames_do_no_harm() {
-        fuzz_harness::explore("shim_frames", SHIM_FRAMES, shim_frames);
-    }
+fuzz_harness::explored! {
+    archives_read_back: archives(ARCHIVES);
+    options_do_no_harm: options(OPTIONS);
+    frames_do_no_harm: shim_frames(SHIM_FRAMES);
 }

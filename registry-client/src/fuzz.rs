@@ -53,16 +53,7 @@ pub fn challenges(input: &[u8]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_manifest_does_harm() {
-        fuzz_harness::explore("manifests", MANIFESTS, manifests);
-    }
-
-    #[test]
-    fn no_challenge_does_harm() {
-        fuzz_harness::explore("challenges", CHALLENGES, challenges);
-    }
+fuzz_harness::explored! {
+    no_manifest_does_harm: manifests(MANIFESTS);
+    no_challenge_does_harm: challenges(CHALLENGES);
 }

@@ -60,16 +60,7 @@ pub fn words(input: &[u8]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn references_read_back() {
-        fuzz_harness::explore("references", REFERENCES, references);
-    }
-
-    #[test]
-    fn words_read_back() {
-        fuzz_harness::explore("words", WORDS, words);
-    }
+fuzz_harness::explored! {
+    references_read_back: references(REFERENCES);
+    words_read_back: words(WORDS);
 }

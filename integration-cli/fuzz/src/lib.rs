@@ -23,6 +23,21 @@ const CORPUS: &str = "SHOAL_FUZZ_CORPUS";
 /// The only target that does anything.
 const TARGET: &str = "SHOAL_FUZZ_TARGET";
 
+/// Makes the tests of a crate's targets: each line names the test, the target and the seeds.
+#[macro_export]
+macro_rules! explored {
+    ($($test:ident: $target:ident($seeds:ident);)*) => {
+        mod tests {
+            $(
+                #[test]
+                fn $test() {
+                    $crate::explore(stringify!($target), super::$seeds, super::$target);
+                }
+            )*
+        }
+    };
+}
+
 /// Tries the seeds of a target as they are and then changed in many ways.
 ///
 /// # Panics

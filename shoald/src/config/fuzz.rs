@@ -96,16 +96,7 @@ fn has_fraction(value: &Value) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_are_taken_or_refused() {
-        fuzz_harness::explore("daemon_json", FILES, daemon_json);
-    }
-
-    #[test]
-    fn command_lines_are_taken_or_refused() {
-        fuzz_harness::explore("command_lines", LINES, command_lines);
-    }
+fuzz_harness::explored! {
+    files_are_taken_or_refused: daemon_json(FILES);
+    command_lines_are_taken_or_refused: command_lines(LINES);
 }

@@ -35,11 +35,6 @@ pub fn log_entries(input: &[u8]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_file_is_read_to_its_end() {
-        fuzz_harness::explore("log_entries", LOG_ENTRIES, log_entries);
-    }
+fuzz_harness::explored! {
+    every_file_is_read_to_its_end: log_entries(LOG_ENTRIES);
 }
