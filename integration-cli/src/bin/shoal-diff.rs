@@ -90,8 +90,8 @@ impl Call {
         }
         let differences = compare(script, &sessions[0], &sessions[1]);
         drop(sessions);
-        for daemon in daemons {
-            daemon.teardown().iter().for_each(|problem| println!("# left behind: {problem}"));
+        for (name, daemon) in [&self.left, &self.right].into_iter().zip(daemons) {
+            daemon.teardown().iter().for_each(|problem| println!("# left behind by {name}: {problem}"));
         }
         differences
     }

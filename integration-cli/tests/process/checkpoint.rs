@@ -68,6 +68,14 @@ fn assert_counted_on(d: &OwnDaemon, container: &Container) {
     assert!(counts.iter().copied().eq(1..=u32::try_from(counts.len()).unwrap()), "{counts:?}");
 }
 
+/// Writes the container's state down, and starts it from there.
+fn go_on_from(d: &OwnDaemon, container: &Container, checkpoint: &str) {
+    d.docker(&format!("checkpoint create {container} {checkpoint}")).ok();
+    d.await_status(container, "exited");
+    d.docker(&format!("start --checkpoint {checkpoint} {container}")).ok();
+    assert_eq!(d.status(container), "running");
+}
+
 fn a_container_goes_on_where_it_was(t: &Test) {
     let d = checkpointing(t);
     let container = d.start(&format!("--runtime other --restart unless-stopped -v kept:/data -p 80 {COUNT}"));
@@ -89,9 +97,7 @@ fn a_container_goes_on_where_it_was(t: &Test) {
     assert!(d.shell(&container, "ip -o addr show eth0").contains(&format!("inet {address}/")));
     assert!(d.shell(&container, "ip route").contains("default via"));
     // A second time, from where it is now; the first is still there.
-    d.docker(&format!("checkpoint create {container} second")).ok();
-    d.await_status(&container, "exited");
-    d.docker(&format!("start --checkpoint second {container}")).ok();
+    go_on_from(&d, &container, "second");
     await_counts(&d, &container, 2);
     assert_counted_on(&d, &container);
     // What is started without goes from its beginning.
@@ -141,10 +147,7 @@ fn a_terminal_and_input_go_on(t: &Test) {
     let script = "n=0; while read line; do n=$((n+1)); echo got-$line-$n; done";
     for streams in ["-t", "-i", "-t -i"] {
         let container = d.start(&format!("--runtime other {streams} busybox sh -c '{script}'"));
-        d.docker(&format!("checkpoint create {container} first")).ok();
-        d.await_status(&container, "exited");
-        d.docker(&format!("start --checkpoint first {container}")).ok();
-        assert_eq!(d.status(&container), "running", "{streams}");
+        go_on_from(&d, &container, "first");
         assert_eq!(d.shell(&container, "echo in"), "in");
         d.docker(&format!("rm -f {container}")).ok();
     }
@@ -160,10 +163,7 @@ fn a_paused_container_is_written_down(t: &Test) {
     d.docker(&format!("unpause {container}")).ok();
     await_counts(&d, &container, 2);
     d.docker(&format!("pause {container}")).ok();
-    d.docker(&format!("checkpoint create {container} second")).ok();
-    d.await_status(&container, "exited");
-    d.docker(&format!("start --checkpoint second {container}")).ok();
-    assert_eq!(d.status(&container), "running");
+    go_on_from(&d, &container, "second");
     await_counts(&d, &container, 2);
     assert_counted_on(&d, &container);
     d.docker(&format!("rm -f {container}")).ok();

@@ -78,6 +78,14 @@ impl Bench {
         container
     }
 
+    /// A container that has nothing to do, and a daemon that has started it.
+    fn running(&self) -> (Container, Daemon) {
+        let mut container = self.container("exec sleep 1000");
+        let mut daemon = container.spawn();
+        daemon.run();
+        (container, daemon)
+    }
+
     fn place(&self) -> PathBuf {
         self.machine.path("checkpoints/first")
     }
@@ -142,9 +150,7 @@ fn a_checkpoint_appears_when_it_is_whole_and_the_container_runs_on() {
 #[test]
 fn the_exit_is_told_after_the_checkpoint_and_says_that_it_holds_the_state() {
     let Some(bench) = Bench::new() else { return };
-    let mut container = bench.container("exec sleep 1000");
-    let mut daemon = container.spawn();
-    daemon.run();
+    let (mut container, mut daemon) = bench.running();
     daemon.done(bench.checkpoint(AfterCheckpoint::Exit));
     assert!(bench.place().exists());
     let exit = daemon.exit();
@@ -157,9 +163,7 @@ fn the_exit_is_told_after_the_checkpoint_and_says_that_it_holds_the_state() {
 #[test]
 fn a_checkpoint_is_seen_through_without_a_daemon() {
     let Some(bench) = Bench::new() else { return };
-    let mut container = bench.container("exec sleep 1000");
-    let mut daemon = container.spawn();
-    daemon.run();
+    let (mut container, mut daemon) = bench.running();
     bench.hold();
     daemon.send(bench.checkpoint(AfterCheckpoint::Exit));
     bench.await_work();
@@ -173,9 +177,7 @@ fn a_checkpoint_is_seen_through_without_a_daemon() {
 #[test]
 fn a_checkpoint_that_fails_leaves_nothing_and_says_what_criu_says() {
     let Some(bench) = Bench::new() else { return };
-    let mut container = bench.container("exec sleep 1000");
-    let mut daemon = container.spawn();
-    daemon.run();
+    let (container, mut daemon) = bench.running();
     fs::write(bench.machine.path("fail"), "").unwrap();
     let failure = daemon.call(bench.checkpoint(AfterCheckpoint::Exit)).unwrap_err();
     assert_eq!(
@@ -193,9 +195,7 @@ fn a_checkpoint_that_fails_leaves_nothing_and_says_what_criu_says() {
 #[test]
 fn a_container_killed_while_its_state_is_written_has_no_checkpoint() {
     let Some(bench) = Bench::new() else { return };
-    let mut container = bench.container("exec sleep 1000");
-    let mut daemon = container.spawn();
-    daemon.run();
+    let (container, mut daemon) = bench.running();
     bench.hold();
     fs::write(bench.machine.path("fail"), "").unwrap();
     daemon.send(bench.checkpoint(AfterCheckpoint::Exit));
