@@ -89,6 +89,10 @@ impl Call {
             session.load(&[images::busybox()]);
         }
         let differences = compare(script, &sessions[0], &sessions[1]);
+        for session in &sessions {
+            // Networks that a script leaves keep their bridges while the daemon is away, in both.
+            session.docker("network prune --force");
+        }
         drop(sessions);
         for (name, daemon) in [&self.left, &self.right].into_iter().zip(daemons) {
             daemon.teardown().iter().for_each(|problem| println!("# left behind by {name}: {problem}"));
