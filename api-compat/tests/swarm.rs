@@ -266,7 +266,7 @@ async fn wrong_services_are_refused() {
             "/services/web/update?version=x",
             "invalid service version 'x': strconv.ParseUint: parsing \"x\": invalid syntax",
         ),
-        ("/services/web/update?version=1&registryAuthFrom=x", "invalid registryAuthFrom 'x'"),
+        ("/services/web/update?version=1&registryAuthFrom=x", "unsupported registryAuthFrom value"),
         ("/services/web/update?version=1&rollback=x", "unrecognized rollback option x"),
     ] {
         let answer = ask_json(&api, "POST", target, &web()).await;
