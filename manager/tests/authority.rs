@@ -143,6 +143,12 @@ async fn a_cluster_that_begins_with_an_authority_outside_is_handed_over_to_it_at
     let signed = outside.n_signed();
     let _worker = live(world.worker("worker", &one).await, "worker");
     assert!(outside.n_signed() > signed);
+    // Who gets no certificate leaves nothing behind, however often it tries.
+    let nodes = || async { ports(&one).nodes.list(Default::default()).await.unwrap().len() };
+    let n_nodes = nodes().await;
+    drop(outside);
+    world.enrol("nobody", &now.worker, &[one.address()]).await.unwrap_err();
+    assert_eq!(nodes().await, n_nodes);
     one.stop().await;
 }
 

@@ -23,7 +23,7 @@ use super::succession::outside_for;
 use super::tokens::JoinToken;
 use crate::clock::Clock;
 use crate::error::ClusterError;
-use crate::store::{Change, Snapshot, Store};
+use crate::store::{Change, Key, Snapshot, Store};
 
 /// Certificates that are signed at the same time.
 const AT_ONCE: usize = 30;
@@ -104,7 +104,14 @@ impl Registrar {
         // The node is stored before its certificate exists, so that no certificate is ever without a node.
         self.store.commit(vec![Change::Create(node.into())]).await?;
         tracing::info!(node.id = %id, ?role, "a node has joined");
-        self.issue(&self.store.snapshot(), id, role, &wish.request).await
+        let issued = self.issue(&self.store.snapshot(), id, role, &wish.request).await;
+        // Nobody can ever be this node; one that is never heard of would hold an exchange of the authority up for ever.
+        if issued.is_err()
+            && let Err(error) = self.store.commit(vec![Change::Remove(Key::Node(id))]).await
+        {
+            tracing::warn!(node.id = %id, %error, "a node that got no certificate cannot be removed");
+        }
+        issued
     }
 
     /// Renews the certificate of a node that has shown its present one. The new one is for the role that the node has now.
