@@ -276,7 +276,7 @@ async fn an_update_changes_the_policy_and_limits_of_a_stopped_container() {
     let engine = machine.daemon().await;
     created(&engine, "web", spec()).await;
     let mut update = ContainerUpdate { restart: Some(RestartPolicy::Always), ..ContainerUpdate::default() };
-    update.resources.memory = 64 << 20;
+    (update.resources.memory, update.resources.memory_swap) = (64 << 20, 128 << 20);
     engine.update("web", update).await.unwrap();
     let view = engine.find("web").unwrap().view();
     assert_eq!((view.spec.restart, view.spec.resources.memory), (RestartPolicy::Always, 64 << 20));
