@@ -14,6 +14,7 @@ cases![
     published_ports_answer_on_every_node,
     networks_outlive_the_daemon,
     networks_outlive_the_loss_of_power,
+    a_container_that_comes_back_at_once_is_found,
     only_attachable_networks_take_plain_containers,
     a_removed_network_is_gone_while_its_last_task_stops,
     each_node_makes_its_part_of_a_network_by_its_own_configuration,
@@ -159,6 +160,31 @@ fn networks_outlive_the_daemon(t: &Test) {
     within(REST, "what comes later is found", || (resolved(two, "c2", "more").len() == 1).then_some(()));
     two.docker("rm -f c2").ok();
     one.docker("service rm web more").ok();
+    cluster.dissolve();
+}
+
+/// What a container had in a network ends with it, and managers are told so. When it is back before they know, it is given the same
+/// again, and word of its end must not take that away.
+fn a_container_that_comes_back_at_once_is_found(t: &Test) {
+    let cluster = Cluster::formed(t, 1, 1);
+    let (one, two) = (cluster.node(1), cluster.node(2));
+    one.docker("network create -d overlay --attachable net").ok();
+    let names = ["c2", "c3", "c4", "c5"];
+    for name in names {
+        two.docker(&format!("run -d --name {name} --network net --network-alias of-{name} busybox park"))
+            .ok();
+    }
+    one.docker("run -d --name c1 --network net busybox park").ok();
+    let is_found = |name: &str| one.docker(&format!("exec c1 ping -c 1 -W 2 of-{name}")).code == 0;
+    for _ in 0..5 {
+        two.docker(&format!("restart -t 0 {}", names.join(" "))).ok();
+        for name in names {
+            within(REST, &format!("{name} is found"), || is_found(name).then_some(()));
+        }
+    }
+    two.docker(&format!("rm -f {}", names.join(" "))).ok();
+    one.docker("rm -f c1").ok();
+    within(REST, "the network can be removed", || (one.docker("network rm net").code == 0).then_some(()));
     cluster.dissolve();
 }
 

@@ -90,7 +90,7 @@ impl NetworkStore {
         };
         self.with_state(|state| state.board.attaching.insert(request.container));
         let outcome = match self.ask_to_attach(&wish).await {
-            Ok(reply) => self.note_attached(request.container, reply).await,
+            Ok(outcome) => outcome,
             // The start says that there is no such network.
             Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
             Err(error) => Err(refused(name, &error)),
@@ -111,9 +111,14 @@ impl NetworkStore {
 
     /// Tells managers of attachments that have ended; what cannot be told stays owed.
     pub(super) async fn tell_owed(&self) {
-        let owed: Vec<TaskId> = self.with_state(|state| state.board.owed.iter().copied().collect());
         let way = self.shared.overlay.member().and_then(|member| member.ways.borrow().clone());
-        let (Some(reports), false) = (way, owed.is_empty()) else { return };
+        let Some(reports) = way else { return };
+        let _alone = self.shared.overlay.doorway.write().await;
+        // Looked at now: whoever has come back meanwhile is not among them any more.
+        let owed: Vec<TaskId> = self.with_state(|state| state.board.owed.iter().copied().collect());
+        if owed.is_empty() {
+            return;
+        }
         match reports.detach(DetachRequest { attachments: owed.clone() }).await {
             Ok(()) => self.with_state(|state| state.board.owed.retain(|id| !owed.contains(id))),
             Err(error) => {
@@ -132,21 +137,26 @@ impl NetworkStore {
         self.tell_owed().await;
     }
 
-    async fn ask_to_attach(&self, wish: &AttachRequest) -> Result<AttachReply, DispatchError> {
+    /// Asks until managers have answered, and notes what they have given.
+    async fn ask_to_attach(&self, wish: &AttachRequest) -> Result<Result<(), NodeError>, DispatchError> {
         let until = Instant::now() + ATTACH_LIMIT;
         loop {
             let way = self.shared.overlay.member().and_then(|member| member.ways.borrow().clone());
-            let answer = match way {
-                Some(reports) => reports.attach(wish.clone()).await,
-                None => Err(DispatchError::new(ErrorKind::Unavailable, "no manager can be reached")),
-            };
-            match answer {
-                Err(error) if error.kind == ErrorKind::Unavailable && Instant::now() < until => {
-                    // The managers do not say when they can.
-                    tokio::time::sleep(RETRY).await;
+            let refusal = match way {
+                Some(reports) => {
+                    let _among_others = self.shared.overlay.doorway.read().await;
+                    match reports.attach(wish.clone()).await {
+                        Ok(reply) => return Ok(self.note_attached(wish.container, reply).await),
+                        Err(error) => error,
+                    }
                 }
-                answer => return answer,
+                None => DispatchError::new(ErrorKind::Unavailable, "no manager can be reached"),
+            };
+            if refusal.kind != ErrorKind::Unavailable || Instant::now() >= until {
+                return Err(refusal);
             }
+            // The managers do not say when they can.
+            tokio::time::sleep(RETRY).await;
         }
     }
 

@@ -114,6 +114,9 @@ pub(super) struct Surroundings {
     member: Mutex<Option<OverlayMember>>,
     /// Held while the kernel is brought to another state of the board, so that changes keep their order.
     turn: tokio::sync::Mutex<()>,
+    /// Shared while containers are let in, alone while managers are told who has left: a container that comes back at once is given
+    /// what it had, and must not lose it to word of its leaving that arrives later.
+    doorway: tokio::sync::RwLock<()>,
     /// Something is to be written down.
     unsaved: Notify,
 }
