@@ -184,12 +184,14 @@ impl WorkerClient {
     /// Opens a session with the leader, following hints from managers that do not lead. Tries every known manager once; the
     /// caller backs off between calls. What the node says of its certificate is filled in here.
     pub async fn open_session(&self, mut request: SessionRequest) -> Result<WorkerSession, ClusterError> {
+        // From before it is said: the leader's first words may change it.
+        let generation = self.way.credentials.generation();
         request.description.tls = self.way.credentials.tls_info()?;
         let mut failure = ClusterError::Unreachable("no manager is known".to_owned());
         for manager in self.way.shuffled_managers() {
             let mut to = manager;
             for _ in 0..MAX_HINTS {
-                match self.way.open(to, &request).await {
+                match self.way.open(to, &request, &generation).await {
                     Ok(session) => return Ok(session),
                     Err(ClusterError::NotLeader(Some(leader))) if leader != to => to = leader,
                     Err(error) if is_final(&error) => return Err(error),
@@ -231,6 +233,7 @@ impl Way {
         self: &Arc<Self>,
         to: SocketAddr,
         request: &SessionRequest,
+        generation: &watch::Receiver<u64>,
     ) -> Result<WorkerSession, ClusterError> {
         let body = self.client.open(to, paths::SESSION, request, SESSION_LIMIT).await?;
         let mut events = JsonLines::new(body);
@@ -242,7 +245,7 @@ impl Way {
         };
         self.learn(&message.managers, &message.trust_root).await;
         let handle = SessionHandle { id: message.id.clone(), leader: to, way: Arc::clone(self) };
-        let generation = self.credentials.generation();
+        let generation = generation.clone();
         let told = request.description.tls.clone();
         Ok(WorkerSession { handle, events, first: Some(SessionEvent::Session(message)), generation, told })
     }

@@ -13,7 +13,7 @@ use shoal_types::protocol::SessionEvent;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::cfssl::{Cfssl, authority};
-use crate::world::{World, eventually, ports, request, tokens};
+use crate::world::{LIMIT, World, eventually, ports, request, tokens};
 
 /// A node that does what the leader says of its certificate, and nothing else.
 fn live(client: WorkerClient, hostname: &'static str) -> AbortOnDropHandle<()> {
@@ -95,6 +95,41 @@ async fn the_authority_is_exchanged_while_nodes_go_on_and_tokens_follow() {
     assert_eq!(last.trust_root, given.certificate);
     one.stop().await;
     two.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_whose_first_word_is_another_authority_makes_room_for_one_that_says_so() {
+    let world = World::new();
+    let one = world.init("one").await;
+    let worker = world.worker("worker", &one).await;
+    let (before, _) = one.inspect().await.unwrap();
+    let _one = live_manager(&one, "one");
+    worker.open_session(request("worker")).await.unwrap();
+    update(&one, |spec| spec.rotate_authority += 1, None).await.unwrap();
+    worker.renew().await.unwrap();
+    // The node as it is now: with the certificate of the new authority, and trusting the former one.
+    let before_the_end = Credentials::load(&world.config("worker").certificates(), None).unwrap().unwrap();
+    worker.open_session(request("worker")).await.unwrap();
+    eventually("the new authority has taken over", || async {
+        let (now, _) = one.inspect().await.unwrap();
+        !now.is_rotating && now.trust_root != before.trust_root
+    })
+    .await;
+    let worker = WorkerClient::new(before_the_end, vec![one.address()]);
+    let mut session = worker.open_session(request("worker")).await.unwrap();
+    let handle = session.handle();
+    let alive = async {
+        while let Ok(pause) = handle.heartbeat().await {
+            tokio::time::sleep(pause / 2).await;
+        }
+    };
+    let ended = async { while session.next().await.is_some() {} };
+    tokio::select! {
+        () = ended => {}
+        () = alive => panic!("the leader has ended it"),
+        () = tokio::time::sleep(LIMIT) => panic!("it goes on, and the leader knows of the former authority"),
+    }
+    one.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
