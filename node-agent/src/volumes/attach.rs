@@ -36,12 +36,11 @@ impl ContainerVolumes for VolumeStore {
         wishes: Vec<MountWish>,
     ) -> Result<Vec<ResolvedMount>, NodeError> {
         // Before any volume is made: a mount that is refused must leave none behind.
-        for wish in &wishes {
-            self.bind_propagation(wish)?;
-        }
+        let propagations =
+            wishes.iter().map(|wish| self.bind_propagation(wish)).collect::<Result<Vec<_>, _>>()?;
         let mut resolved = Vec::with_capacity(wishes.len());
-        for wish in wishes {
-            match self.resolve_one(container, wish).await {
+        for (wish, propagation) in wishes.into_iter().zip(propagations) {
+            match self.resolve_one(container, wish, propagation).await {
                 Ok(mount) => resolved.push(mount),
                 Err(error) => {
                     let points: Vec<MountPoint> = resolved.into_iter().map(|mount| mount.point).collect();
@@ -166,8 +165,12 @@ impl ContainerVolumes for VolumeStore {
 }
 
 impl VolumeStore {
-    async fn resolve_one(&self, container: ContainerId, wish: MountWish) -> Result<ResolvedMount, NodeError> {
-        let propagation = self.bind_propagation(&wish)?;
+    async fn resolve_one(
+        &self,
+        container: ContainerId,
+        wish: MountWish,
+        propagation: Propagation,
+    ) -> Result<ResolvedMount, NodeError> {
         let MountWish { spec, spec_index, inherited } = wish;
         if let Some(mut point) = inherited {
             if point.kind == MountKind::Volume && !self.refer(&point.name, container) {
