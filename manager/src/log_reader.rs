@@ -140,6 +140,8 @@ impl Subscribed {
         if by_node.is_empty() {
             return Ok(());
         }
+        let snapshot = self.desk.group.snapshot();
+        self.heard.retain(|task| snapshot.task(*task).is_some());
         let (id, news) = self.desk.dispatcher()?.subscribe_logs(by_node, self.options.clone()).await;
         let subscription = Subscription { desk: Arc::clone(&self.desk), id, news };
         let part = futures_util::stream::unfold(subscription, |mut subscription| async move {
@@ -162,7 +164,6 @@ impl Subscribed {
             let snapshot = self.desk.group.snapshot();
             if self.looked_at < snapshot.index() {
                 self.looked_at = snapshot.index();
-                self.heard.retain(|task| snapshot.task(*task).is_some());
                 let tasks: Vec<Arc<Task>> =
                     snapshot.tasks_of(service).filter(|task| has_run(task)).cloned().collect();
                 // Who does not lead any more hears nothing; the reader asks again.

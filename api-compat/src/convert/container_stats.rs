@@ -6,8 +6,8 @@ use node_agent::api::streams::{StatsReading, StatsSample};
 use node_runtime::cgroup::Readings;
 
 use crate::model::container_stats::{
-    BlkioEntry, BlkioStats, ContainerStats, CpuStats, CpuUsage, MemoryStats, NamedCounters, NetworkStats,
-    PidsStats, StorageStats, ThrottlingData,
+    BlkioEntry, BlkioStats, ContainerStats, CpuStats, CpuUsage, MemoryStats, NetworkStats, PidsStats,
+    StorageStats, ThrottlingData,
 };
 use crate::model::time::Time;
 use crate::version::ApiVersion;
@@ -62,7 +62,7 @@ fn memory(reading: &StatsReading) -> MemoryStats {
     MemoryStats {
         usage: memory.usage,
         max_usage: memory.max_usage.filter(|_| is_v1(&reading.cgroup)).unwrap_or_default(),
-        stats: NamedCounters(memory.stat.clone()),
+        stats: memory.stat.clone(),
         failcnt: if is_v1(&reading.cgroup) { memory.failures } else { 0 },
         limit: memory.limit.map_or(reading.machine_memory, |limit| limit.min(reading.machine_memory)),
         ..MemoryStats::default()

@@ -28,14 +28,11 @@ pub(crate) fn secret(asked: SecretSpec) -> Result<WantedSecret, ApiError> {
         labels: asked.labels,
         data: asked.data.0,
         templated: is_template(asked.templating.as_ref())?,
-        driver: None,
     })
 }
 
 /// A secret as Docker shows it: without its content.
 pub(crate) fn shown_secret(secret: &StoredSecret) -> Secret {
-    let driver =
-        |(name, options): &(String, _)| Driver { name: name.clone(), options: Clone::clone(options) };
     Secret {
         id: secret.id.to_string(),
         version: version(&secret.meta),
@@ -45,7 +42,7 @@ pub(crate) fn shown_secret(secret: &StoredSecret) -> Secret {
             name: secret.spec.name.clone(),
             labels: secret.spec.labels.clone(),
             data: Base64::default(),
-            driver: secret.spec.driver.as_ref().map(driver),
+            driver: None,
             templating: templating(secret.spec.templated),
         },
     }

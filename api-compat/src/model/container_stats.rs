@@ -103,8 +103,9 @@ pub struct MemoryStats {
     #[serde(skip_serializing_if = "is_zero")]
     pub max_usage: u64,
     /// The kernel's own counters.
-    #[serde(skip_serializing_if = "NamedCounters::is_empty")]
-    pub stats: NamedCounters,
+    #[serde(skip_serializing_if = "CounterTable::is_empty", serialize_with = "by_name")]
+    #[cfg_attr(feature = "schema", schemars(with = "BTreeMap<String, u64>"))]
+    pub stats: CounterTable,
     /// How often the limit was hit (cgroup v1).
     #[serde(skip_serializing_if = "is_zero")]
     pub failcnt: u64,
@@ -123,34 +124,8 @@ pub struct MemoryStats {
 }
 
 /// Counters by the names that the kernel gives them.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct NamedCounters(pub CounterTable);
-
-impl NamedCounters {
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl Serialize for NamedCounters {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter())
-    }
-}
-
-#[cfg(feature = "schema")]
-impl schemars::JsonSchema for NamedCounters {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "NamedCounters".into()
-    }
-
-    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        BTreeMap::<String, u64>::json_schema(generator)
-    }
+fn by_name<S: Serializer>(counters: &CounterTable, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(counters.iter())
 }
 
 /// Counters of one interface.

@@ -26,7 +26,7 @@ const ONLY_LABELS: &str = "only updates to Labels are allowed";
 impl Secrets for Control {
     async fn create(&self, spec: SecretSpec) -> Result<SecretId, ClusterError> {
         file_name(&spec.name)?;
-        if spec.driver.is_none() && (spec.data.is_empty() || spec.data.len() >= MAX_SECRET_SIZE) {
+        if spec.data.is_empty() || spec.data.len() >= MAX_SECRET_SIZE {
             return Err(Code::InvalidArgument.refuse(format_args!(
                 "secret data must be larger than 0 and less than {MAX_SECRET_SIZE} bytes"
             )));
@@ -60,9 +60,7 @@ impl Secrets for Control {
         let mut secret = Secret::clone(&*self.find_secret(draft.view(), name)?);
         // A client sends what it was shown, and the content is never shown.
         let changes_content = !spec.data.is_empty() && spec.data != secret.spec.data;
-        let is_same = spec.name == secret.spec.name
-            && spec.templated == secret.spec.templated
-            && spec.driver == secret.spec.driver;
+        let is_same = spec.name == secret.spec.name && spec.templated == secret.spec.templated;
         if changes_content || !is_same {
             return Err(Code::InvalidArgument.refuse(ONLY_LABELS));
         }

@@ -98,7 +98,7 @@ pub(super) fn should_restart(task: &Task, slot: &[std::sync::Arc<Task>]) -> bool
     if !is_allowed || rule.max_attempts == 0 {
         return is_allowed;
     }
-    let since = match rule.window.filter(|window| !window.is_zero()) {
+    let since = match rule.bounded_window() {
         None => Timestamp::MIN,
         Some(window) => before(task.ended.unwrap_or(task.meta.updated), window),
     };

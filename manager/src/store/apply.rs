@@ -67,7 +67,7 @@ impl Snapshot {
                     return Err(Conflict::Exists(object.key()));
                 }
                 self.check(object)?;
-                self.put_versioned(versions, object.clone());
+                self.put(versions.stamp(object.clone()));
             }
             Change::Update(object) => {
                 let key = object.key();
@@ -78,7 +78,7 @@ impl Snapshot {
                     return Err(Conflict::OutOfSequence(key));
                 }
                 self.check(object)?;
-                self.put_versioned(versions, object.clone());
+                self.put(versions.stamp(object.clone()));
             }
             Change::Remove(key) => {
                 self.take(key);
@@ -133,14 +133,6 @@ impl Snapshot {
             Key::Revocation(id) => drop(self.revocations.remove_mut(id)),
             Key::Attachment(id) => drop(self.attachments.remove_mut(id)),
         }
-    }
-
-    fn put_versioned(&mut self, versions: Versions, object: Object) {
-        self.put(versions.stamp(object));
-    }
-
-    fn exchange_versioned(&mut self, versions: Versions, object: Object) {
-        self.exchange(versions.stamp(object));
     }
 
     /// Lets a task share its template with another of its spec; a template is most of a task, and a thousand tasks have one.
@@ -220,7 +212,7 @@ impl Snapshot {
         let mut task = Task::clone(task);
         task.desired = state;
         task.meta.updated = at;
-        self.exchange_versioned(versions, task.into());
+        self.exchange(versions.stamp(task.into()));
     }
 
     fn report_task(&mut self, versions: Versions, id: TaskId, status: &TaskStatus, at: Timestamp) {
@@ -240,7 +232,7 @@ impl Snapshot {
         if has_failed {
             self.indexes.note_failure(&task, at);
         }
-        self.exchange_versioned(versions, task.into());
+        self.exchange(versions.stamp(task.into()));
     }
 
     fn report_node(
@@ -261,7 +253,7 @@ impl Snapshot {
             node.description = Some(description.clone());
         }
         node.meta.updated = at;
-        self.exchange_versioned(versions, node.into());
+        self.exchange(versions.stamp(node.into()));
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) fn answer(rule: &RestartRule, end: End<'_>) -> Answer {
         RestartCondition::OnFailure => end.code != 0,
         RestartCondition::Any => true,
     };
-    let window = rule.window.filter(|window| !window.is_zero());
+    let window = rule.bounded_window();
     let is_recent = |at: &&Timestamp| {
         window.is_none_or(|window| {
             Duration::try_from(end.now.duration_since(**at)).is_ok_and(|ago| ago < window)

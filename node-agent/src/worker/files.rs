@@ -63,9 +63,6 @@ pub(super) enum FileError {
     /// Content that cannot be filled in.
     #[error(transparent)]
     Template(#[from] TemplateError),
-    /// Content whose source is a driver, which this release does not have.
-    #[error("secret {0} is kept by a driver, which is not supported")]
-    Driver(String),
 }
 
 /// The files that a task's container sees.
@@ -81,9 +78,6 @@ pub(super) fn wanted_files(
     for reference in &container.secrets {
         let missing = || FileError::NoSuchSecret(reference.name.clone());
         let spec = &dependencies.secrets.get(&reference.id).ok_or_else(missing)?.spec;
-        if spec.driver.is_some() {
-            return Err(FileError::Driver(reference.name.clone()));
-        }
         secrets.insert(reference.target.path.clone(), spec.data.clone());
         let path = below(SECRETS_DIRECTORY, &reference.target.path);
         pending.push((path, reference.target.clone(), spec.data.clone(), spec.templated));

@@ -23,13 +23,11 @@ pub struct SecretSpec {
     pub name: String,
     /// The user's labels.
     pub labels: BTreeMap<String, String>,
-    /// The content; empty if a driver gives it.
+    /// The content.
     #[serde(with = "crate::base64_bytes")]
     pub data: Vec<u8>,
     /// Whether the content is a template that is filled in for each task.
     pub templated: bool,
-    /// The driver that gives the content, and its options; `None` when the cluster keeps it.
-    pub driver: Option<(String, BTreeMap<String, String>)>,
 }
 
 impl fmt::Debug for SecretSpec {

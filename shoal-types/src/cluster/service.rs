@@ -230,6 +230,13 @@ impl Default for RestartRule {
     }
 }
 
+impl RestartRule {
+    /// Over how long attempts are counted; `None` is for ever.
+    pub fn bounded_window(&self) -> Option<Duration> {
+        self.window.filter(|window| !window.is_zero())
+    }
+}
+
 /// After which exits a new task is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -89,12 +89,7 @@ impl NetworkStore {
             addresses: wanted_addresses(endpoint),
         };
         self.with_state(|state| state.board.attaching.insert(request.container));
-        let outcome = match self.ask_to_attach(&wish).await {
-            Ok(outcome) => outcome,
-            // The start says that there is no such network.
-            Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(refused(name, &error)),
-        };
+        let outcome = self.ask_to_attach(&wish, name).await;
         self.with_state(|state| state.board.attaching.remove(&request.container));
         outcome
     }
@@ -138,7 +133,7 @@ impl NetworkStore {
     }
 
     /// Asks until managers have answered, and notes what they have given.
-    async fn ask_to_attach(&self, wish: &AttachRequest) -> Result<Result<(), NodeError>, DispatchError> {
+    async fn ask_to_attach(&self, wish: &AttachRequest, name: &str) -> Result<(), NodeError> {
         let until = Instant::now() + ATTACH_LIMIT;
         loop {
             let way = self.shared.overlay.member().and_then(|member| member.ways.borrow().clone());
@@ -146,14 +141,17 @@ impl NetworkStore {
                 Some(reports) => {
                     let _among_others = self.shared.overlay.doorway.read().await;
                     match reports.attach(wish.clone()).await {
-                        Ok(reply) => return Ok(self.note_attached(wish.container, reply).await),
+                        Ok(reply) => return self.note_attached(wish.container, reply).await,
                         Err(error) => error,
                     }
                 }
                 None => DispatchError::new(ErrorKind::Unavailable, "no manager can be reached"),
             };
-            if refusal.kind != ErrorKind::Unavailable || Instant::now() >= until {
-                return Err(refusal);
+            match refusal.kind {
+                ErrorKind::Unavailable if Instant::now() < until => {}
+                // The start says that there is no such network.
+                ErrorKind::NotFound => return Ok(()),
+                _ => return Err(refused(name, &refusal)),
             }
             // The managers do not say when they can.
             tokio::time::sleep(RETRY).await;
