@@ -5,7 +5,7 @@
 //! compose = "up -d"            # a line for docker-compose
 //!
 //! [[step]]
-//! outside = "busybox wget -qO- http://198.51.100.2:8080/"
+//! outside = "wget -qO- http://198.51.100.2:8080/"
 //! says = ["hello"]             # parts of the output, each of which has to be there
 //! eventually = true            # tried again until it holds
 //! ```

@@ -35,6 +35,7 @@ const TO_TEST: &[Need] = &[
     ("busybox", "busybox-static"),
     ("setpriv", "util-linux"),
     ("socat", "socat"),
+    ("wget", "wget"),
 ];
 
 /// Installs what building and running needs.
