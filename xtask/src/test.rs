@@ -30,13 +30,13 @@ const PARTS: &[Part] = &[
     Part { name: "compose", in_all: true, help: "docker-compose projects", run: compose },
     Part {
         name: "clients",
-        in_all: false,
+        in_all: true,
         help: "libraries from their registries: SDKs and testcontainers for Python, Node and Rust",
         run: clients,
     },
     Part {
         name: "schema",
-        in_all: false,
+        in_all: true,
         help: "requests that schemathesis makes from our description of the API",
         run: schema,
     },
