@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+/// How often what waits for a time of day looks whether it has come: clocks may be set, and sleep does not notice.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(15);
+
 /// Where the time comes from.
 #[async_trait]
 pub trait Clock: Send + Sync {

@@ -11,15 +11,13 @@ use tokio_util::sync::CancellationToken;
 use crate::ca::authority::generate_request;
 use crate::ca::registrar::RenewRequest;
 use crate::ca::{Issued, Lock};
-use crate::clock::until;
+use crate::clock::{LOOK_EVERY, until};
 use crate::desk::Desk;
 use crate::error::ClusterError;
 use crate::store::Store as _;
 
 /// How often an expired certificate is tried to be renewed; a manager that was away first learns what the others have decided.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
-/// How often it is looked whether it has expired: clocks may be set.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Certificates end with a second, and clocks show fractions.
 const SHORTEST: Duration = Duration::from_millis(100);
 

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rand::seq::SliceRandom as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -27,6 +28,7 @@ use crate::ca::authority::{generate_request, sign};
 use crate::ca::registrar::{Certified, EnrolRequest, RenewExpiredRequest, RenewRequest};
 use crate::ca::tokens::{JoinToken, root_digest};
 use crate::ca::{Credentials, Issued};
+use crate::clock::{LOOK_EVERY, until};
 use crate::dispatcher::{Acknowledgement, Beat, LogsOfSession, ReportOfSession};
 use crate::error::ClusterError;
 use crate::rpc::client::{CallAs, RpcClient};
@@ -297,16 +299,19 @@ impl Way {
 /// Renews the certificate whenever that is due, for ever.
 async fn keep_renewed(way: Arc<Way>) {
     let mut generation = way.credentials.generation();
+    let mut due = way.credentials.renewal_due();
     loop {
-        let due = way.credentials.renewal_due();
         // Both may be dropped: when renewal is due is drawn anew for another certificate.
         tokio::select! {
             // When renewal is due is a time.
-            () = tokio::time::sleep(due) => {}
+            () = tokio::time::sleep(until(Timestamp::now(), due).min(LOOK_EVERY)) => {}
             changed = generation.changed() => {
                 if changed.is_err() { return }
-                continue;
+                due = way.credentials.renewal_due();
             }
+        }
+        if Timestamp::now() < due {
+            continue;
         }
         let mut pause = RENEWAL_PAUSE.0;
         while let Err(error) = way.renew().await {
@@ -317,6 +322,7 @@ async fn keep_renewed(way: Arc<Way>) {
             let longest = if way.credentials.is_expired() { EXPIRED_PAUSE } else { RENEWAL_PAUSE.1 };
             pause = (pause * 2).min(longest);
         }
+        due = way.credentials.renewal_due();
     }
 }
 

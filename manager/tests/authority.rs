@@ -120,6 +120,7 @@ async fn a_session_whose_first_word_is_another_authority_makes_room_for_one_that
     let handle = session.handle();
     let alive = async {
         while let Ok(pause) = handle.heartbeat().await {
+            // A node speaks in the rhythm that it was told.
             tokio::time::sleep(pause / 2).await;
         }
     };
@@ -127,6 +128,7 @@ async fn a_session_whose_first_word_is_another_authority_makes_room_for_one_that
     tokio::select! {
         () = ended => {}
         () = alive => panic!("the leader has ended it"),
+        // That nothing comes can only be waited for.
         () = tokio::time::sleep(LIMIT) => panic!("it goes on, and the leader knows of the former authority"),
     }
     one.stop().await;

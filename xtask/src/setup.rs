@@ -36,6 +36,7 @@ const TO_TEST: &[Need] = &[
     ("setpriv", "util-linux"),
     ("socat", "socat"),
     ("wget", "wget"),
+    ("faketime", "faketime"),
 ];
 
 /// Installs what building and running needs.

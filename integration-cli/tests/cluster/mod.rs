@@ -6,6 +6,7 @@
 mod availability;
 mod churn;
 mod clients;
+mod clocks;
 mod disks;
 mod encrypted;
 mod failover;
@@ -53,6 +54,7 @@ pub(crate) fn cases() -> Vec<Case> {
     [
         availability::cases(),
         churn::cases(),
+        clocks::cases(),
         disks::cases(),
         encrypted::cases(),
         failover::cases(),

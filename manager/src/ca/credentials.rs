@@ -14,7 +14,6 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -27,6 +26,7 @@ use tokio::sync::watch;
 
 use super::certificate::{NodeCertificate, issuer};
 use super::tokens::UnlockKey;
+use crate::clock::{after, until};
 use crate::error::ClusterError;
 use crate::rpc::tls::{self, TlsConfigs};
 use crate::seal::{KEY_LEN, Key, Sealer, StoreKeys};
@@ -190,15 +190,12 @@ impl Credentials {
         Timestamp::now() > self.not_after()
     }
 
-    /// After how long the certificate shall be renewed: at a random point between half and four fifths of its life, so that
-    /// nodes that joined together do not renew together. Zero when that lies behind.
-    pub fn renewal_due(&self) -> Duration {
+    /// When the certificate shall be renewed: at a random point between half and four fifths of its life, so that nodes that
+    /// joined together do not renew together. Drawn anew by each call.
+    pub fn renewal_due(&self) -> Timestamp {
         let subject = self.state().subject;
-        let now = Timestamp::now().as_second();
-        let (begin, end) = (subject.not_before.as_second(), subject.not_after.as_second());
-        let share = rand::rng().random_range(50..=80);
-        let due = begin + (end - begin) * share / 100;
-        Duration::from_secs(u64::try_from(due - now).unwrap_or(0))
+        let life = until(subject.not_before, subject.not_after);
+        after(subject.not_before, life * rand::rng().random_range(50..=80) / 100)
     }
 
     /// Rises with each change; connections made before go on.
@@ -395,6 +392,8 @@ pub(crate) fn replace_file(directory: &Path, name: &str, content: &[u8]) -> std:
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::authority::{Authority, Subject, generate_request};
     use super::*;
 
@@ -454,9 +453,10 @@ mod tests {
     fn renewal_is_due_between_half_and_four_fifths_of_the_life() {
         let dir = tempfile::tempdir().unwrap();
         let made = Credentials::create(dir.path(), issued(NodeRole::Worker)).unwrap();
-        // Three hours in all, of which the first lies behind.
-        let (from, to) = (3 * 1800 - 3600 - 5, 3 * 2880 - 3600 + 5);
-        let draws: Vec<u64> = (0..200).map(|_| made.renewal_due().as_secs()).collect();
+        let end = made.not_after().as_second();
+        // Three hours in all.
+        let (from, to) = (end - 3 * 1800, end - 3 * 720);
+        let draws: Vec<i64> = (0..200).map(|_| made.renewal_due().as_second()).collect();
         assert!(draws.iter().all(|due| (from..=to).contains(due)), "{draws:?}");
         assert!(draws.iter().max() > draws.iter().min());
     }
