@@ -272,10 +272,20 @@ pub(crate) fn find_process(record: &ProcessRecord) -> Option<Pid> {
     (record_of(pid).ok()? == *record).then_some(pid)
 }
 
-/// Field 22 of a stat line. The second field is the program's name in parentheses and may hold anything.
+/// The leader of a process' session, which may have ended.
+pub(crate) fn session_of(pid: Pid) -> Option<Pid> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", Pid::as_raw(Some(pid)))).ok()?;
+    field_after_name(&stat, 3)?.parse().ok().and_then(Pid::from_raw)
+}
+
+/// Field 22 of a stat line.
 fn start_time(stat: &str) -> Option<u64> {
-    let after_name = &stat[stat.rfind(')')? + 1..];
-    after_name.split_ascii_whitespace().nth(19)?.parse().ok()
+    field_after_name(stat, 19)?.parse().ok()
+}
+
+/// A field of a stat line, counted from the one behind the program's name, which stands in parentheses and may hold anything.
+fn field_after_name(stat: &str, index: usize) -> Option<&str> {
+    stat[stat.rfind(')')? + 1..].split_ascii_whitespace().nth(index)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What the daemon runs when a shim has died: afterwards nothing of the container runs, and its exit is on record.
 //!
-//! Start reading at [`clean_up`]. It can be repeated, and interrupted at any point. The order matters: first the shim,
-//! then the processes, then the record, then the runtime's state; whoever is interrupted leaves work and no lie. What
+//! Start reading at [`clean_up`]. It can be repeated, and interrupted at any point. The order matters: first the shim and the
+//! runtime's commands, then the processes, then the record, then the runtime's state; whoever is interrupted leaves work and no lie. What
 //! cannot be read is done without: a bundle may have been left half-written. Failures are collected, not obeyed.
 
 use std::fs;
@@ -33,6 +33,7 @@ pub(crate) fn clean_up(bundle: &Path) -> Result<(), ProcessError> {
     let init: Option<ProcessRecord> = bundle::read_json_if_any(INIT_PID_FILE);
     let cgroup = find_cgroup(init.as_ref(), config.as_ref());
     let mut failures = Vec::new();
+    end_commands(&mut failures);
     let has_ended = end_processes(init.as_ref(), cgroup.as_ref(), &mut failures);
     if has_ended {
         record_exit(cgroup.as_ref(), &mut failures);
@@ -63,6 +64,32 @@ fn end_shim() -> Result<fs::File, ProcessError> {
             taken => return taken,
         }
     }
+}
+
+/// Kills the runtime's commands that the shim has left at work, with their helpers: a checkpoint that nobody can put into its place
+/// would hold the container's processes, and its end would be the end of what runs under the container's id by then.
+fn end_commands(failures: &mut Vec<String>) {
+    let Ok(bundle) = std::env::current_dir() else { return };
+    let Ok(processes) = fs::read_dir("/proc") else { return };
+    for entry in processes.flatten() {
+        let pid = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
+        let Some(pid) = pid.filter(|pid| is_command(*pid, &bundle)) else { continue };
+        if !kill_and_wait(pid, || is_command(pid, &bundle)) {
+            failures.push(format!("the runtime's process {} does not die", Pid::as_raw(Some(pid))));
+        }
+    }
+}
+
+/// Whether a process works in the bundle and is of a session whose leader has gone: the shim was one, and is not inherited by anybody
+/// else, since the kernel does not give its number away for as long as the session has members.
+fn is_command(pid: Pid, bundle: &Path) -> bool {
+    if pid == rustix::process::getpid() {
+        return false;
+    }
+    let of = |pid: Pid, name: &str| fs::read_link(format!("/proc/{}/{name}", Pid::as_raw(Some(pid))));
+    let works_here = of(pid, "cwd").is_ok_and(|directory| directory.starts_with(bundle));
+    // A leader that has ended and was not waited for has no program either.
+    works_here && bundle::session_of(pid).is_some_and(|leader| of(leader, "exe").is_err())
 }
 
 /// The cgroup in which the container's processes are: as the kernel says while the init process lives, else as the

@@ -94,16 +94,28 @@ impl Shim {
             let text = "cannot pause or resume it: a checkpoint of the container is being made";
             return Err(Failure::new(FailureKind::WrongPhase, text));
         }
+        self.apply_freezer(wanted)?;
+        if let Life::Running { freezer, .. } = &mut self.life {
+            *freezer = wanted;
+        }
+        Ok(())
+    }
+
+    /// Brings the freezer to where it shall be, after somebody else has used it.
+    pub(crate) fn restore_freezer(&self) -> Result<(), Failure> {
+        match self.life {
+            Life::Running { freezer, .. } => self.apply_freezer(freezer),
+            _ => Ok(()),
+        }
+    }
+
+    fn apply_freezer(&self, wanted: Freezer) -> Result<(), Failure> {
         let cgroup = self.cgroup()?;
         let changed = match wanted {
             Freezer::Frozen => cgroup.freeze(),
             Freezer::Thawed => cgroup.thaw(),
         };
-        changed.map_err(|error| internal("change the container's freezer", error.chain()))?;
-        if let Life::Running { freezer, .. } = &mut self.life {
-            *freezer = wanted;
-        }
-        Ok(())
+        changed.map_err(|error| internal("change the container's freezer", error.chain()))
     }
 
     fn cgroup(&self) -> Result<&node_runtime::cgroup::Cgroup, Failure> {

@@ -32,6 +32,8 @@ checkpoint)
     echo state >"$images/pages.img"
     while [ -e "$here/wait" ]; do sleep 0.02; done
     if [ -e "$here/fail" ]; then
+        # Killed, CRIU would leave the container as it needs it.
+        runc --root "$root" pause "$1"
         mkdir "$work"
         echo '(00.01) Error (criu/files.c:1): this file cannot be dumped' >"$work/dump.log"
         exit 1
@@ -193,6 +195,23 @@ fn a_checkpoint_that_fails_leaves_nothing_and_says_what_criu_says() {
 }
 
 #[test]
+fn a_container_goes_on_after_a_checkpoint_that_failed_midway() {
+    let Some(bench) = Bench::new() else { return };
+    let mut container = bench.container("while :; do echo on; sleep 0.05; done");
+    let mut daemon = container.spawn();
+    daemon.run();
+    fs::write(bench.machine.path("fail"), "").unwrap();
+    daemon.call(bench.checkpoint(AfterCheckpoint::Exit)).unwrap_err();
+    let before = container.logged_text("stdout").len();
+    wait_until("the container goes on", || container.logged_text("stdout").len() > before);
+    daemon.done(Call::Pause);
+    daemon.call(bench.checkpoint(AfterCheckpoint::Exit)).unwrap_err();
+    let before = container.logged_text("stdout").len();
+    daemon.done(Call::Resume);
+    wait_until("the container goes on", || container.logged_text("stdout").len() > before);
+}
+
+#[test]
 fn a_container_killed_while_its_state_is_written_has_no_checkpoint() {
     let Some(bench) = Bench::new() else { return };
     let (container, mut daemon) = bench.running();
@@ -206,6 +225,28 @@ fn a_container_killed_while_its_state_is_written_has_no_checkpoint() {
     bench.go_on();
     assert!(!daemon.exit().checkpointed);
     assert_eq!(bench.names(), [""; 0]);
+}
+
+#[test]
+fn a_cleanup_ends_a_checkpoint_whose_shim_has_died() {
+    let Some(bench) = Bench::new() else { return };
+    let (mut container, mut daemon) = bench.running();
+    bench.hold();
+    daemon.send(bench.checkpoint(AfterCheckpoint::Exit));
+    bench.await_work();
+    assert!(works_in(&container.bundle));
+    drop(daemon);
+    container.kill_shim();
+    container.clean_up();
+    assert!(!works_in(&container.bundle), "the runtime is still at work");
+    assert!(!bench.place().exists());
+    assert!(!exit_on_disk(&container).checkpointed);
+}
+
+/// Whether a process has this directory for its current one.
+fn works_in(directory: &std::path::Path) -> bool {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    processes.filter_map(|entry| fs::read_link(entry.path().join("cwd")).ok()).any(|at| at == directory)
 }
 
 #[test]

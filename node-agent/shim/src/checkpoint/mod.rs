@@ -13,6 +13,7 @@ use crate::container::Life;
 use crate::process::{Shim, wrong_phase};
 use crate::protocol::{AfterCheckpoint, Answer, Failure, FailureKind};
 use crate::reaper::Errand;
+use crate::report;
 use crate::requests::ReplyTo;
 use crate::runtime::command_line::RunningCommand;
 
@@ -77,6 +78,10 @@ impl Shim {
             Ok(()) => draft.finish(),
             Err(failure) => {
                 draft.abandon();
+                // CRIU freezes the container. If it was killed, nobody else lets the processes go on.
+                if let Err(failure) = self.restore_freezer() {
+                    report(&failure.to_string());
+                }
                 Err(failure)
             }
         };
