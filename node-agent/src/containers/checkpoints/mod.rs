@@ -1,10 +1,11 @@
 //! The node's port for checkpoints: directories with what CRIU has written, beside the container's own files.
 //!
 //! Start reading at the implementation of [`Checkpoints`]. Who writes is the runtime of the container, asked by its shim, which
-//! lets a checkpoint appear when it is whole; here it is decided who may. `criu.rs` says whether this machine can, `shelf.rs`
-//! looks after the directories.
+//! lets a checkpoint appear when it is whole; here it is decided who may. `criu.rs` says whether this machine can, `program.rs`
+//! whether the runtime can, `shelf.rs` looks after the directories.
 
 mod criu;
+mod program;
 mod shelf;
 
 use std::path::PathBuf;
@@ -77,7 +78,10 @@ impl Engine {
         let view = handle.view();
         let runtime = view.spec.runtime.as_deref().unwrap_or(&config.default_runtime);
         match config.runtime(runtime) {
-            Some(RuntimeProgram::CommandLine { .. }) => criu::require().await,
+            Some(RuntimeProgram::CommandLine { path, arguments }) => {
+                criu::require().await?;
+                program::require(&path.to_string_lossy(), arguments).await
+            }
             Some(RuntimeProgram::Embedded) | None => Err(NodeError::not_implemented(NO_COMMAND_LINE)),
         }
     }
