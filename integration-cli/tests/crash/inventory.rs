@@ -26,7 +26,8 @@ pub(crate) fn take(d: &OwnDaemon) -> BTreeSet<String> {
     let root = machine.root().display();
     add("mount", "cut -d' ' -f5 /proc/self/mountinfo");
     add("interface", "ip -o link | cut -d: -f2");
-    add("route", "ip route; ip -6 route show type unicast");
+    // Whether the last container has gone already is no matter of the route.
+    add("route", "{ ip route; ip -6 route show type unicast; } | sed 's/ linkdown//'");
     add("rule", "nft -s list ruleset | grep -v '^table' | sed 's/packets [0-9]* bytes [0-9]*//'");
     add("socket", "ss -Hltun | awk '{print $1, $5}'");
     // What a daemon made of an image stays with the image; everything that holds an id of a container does not.

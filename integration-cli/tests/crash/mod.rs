@@ -9,7 +9,7 @@
 //! In `make test` every point of the most important operations is tried once, and few moments. `SHOAL_CRASH_SWEEP=long`
 //! (`cargo xtask test crash`) tries every operation, many moments, and a second death while the next daemon boots.
 
-mod inventory;
+pub(crate) mod inventory;
 mod moments;
 mod points;
 mod power;

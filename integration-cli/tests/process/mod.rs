@@ -17,6 +17,8 @@ use integration_cli::{Case, Container, Session};
 pub(crate) fn cases() -> Vec<Case> {
     [
         checkpoint::cases(),
+        checkpoint::deaths::cases(),
+        checkpoint::input::cases(),
         devices::cases(),
         filesystem::cases(),
         init::cases(),

@@ -1,7 +1,13 @@
 //! Checkpoints: the state of a running container on disk, and starts that go on from there.
 //!
 //! They need CRIU and a kernel that it knows; elsewhere it is seen that the refusal says what is missing. `cargo xtask test vm`
-//! has both.
+//! has both. `input.rs` has what is typed after a restore, `deaths.rs` what is there when the daemon or CRIU is killed amid a
+//! checkpoint.
+
+pub(super) mod deaths;
+pub(super) mod input;
+
+use std::path::Path;
 
 use integration_cli::condition::eventually;
 use integration_cli::process::{command, run};
@@ -12,12 +18,13 @@ cases![
     a_container_goes_on_where_it_was,
     a_container_runs_on_after_a_checkpoint,
     a_container_goes_on_from_a_directory_of_its_own,
-    a_terminal_and_input_go_on,
+    a_terminal_goes_on,
     a_paused_container_is_written_down,
     a_departure_outlives_the_daemon,
     checkpoints_are_listed_and_removed,
     checkpoints_are_experimental,
     what_cannot_be_done_is_refused_with_the_reason,
+    a_runtime_that_knows_no_checkpoints_is_named,
 ];
 
 const RUNC: &str = "/usr/sbin/runc";
@@ -37,11 +44,15 @@ fn trouble() -> Option<String> {
     (checked.code != 0).then_some(first)
 }
 
-/// A daemon with a runtime that makes checkpoints on this machine.
-fn checkpointing(t: &Test) -> OwnDaemon {
+fn require_criu() {
     if let Some(trouble) = trouble() {
         integration_cli::skip(&format!("needs CRIU and a kernel that it knows: {trouble}"));
     }
+}
+
+/// A daemon with a runtime that makes checkpoints on this machine.
+fn checkpointing(t: &Test) -> OwnDaemon {
+    require_criu();
     t.own_daemon(&options())
 }
 
@@ -142,15 +153,14 @@ fn a_container_goes_on_from_a_directory_of_its_own(t: &Test) {
     d.host(&format!("rm -r {}", there.display())).ok();
 }
 
-fn a_terminal_and_input_go_on(t: &Test) {
+fn a_terminal_goes_on(t: &Test) {
     let d = checkpointing(t);
-    let script = "n=0; while read line; do n=$((n+1)); echo got-$line-$n; done";
-    for streams in ["-t", "-i", "-t -i"] {
-        let container = d.start(&format!("--runtime other {streams} busybox sh -c '{script}'"));
-        go_on_from(&d, &container, "first");
-        assert_eq!(d.shell(&container, "echo in"), "in");
-        d.docker(&format!("rm -f {container}")).ok();
-    }
+    let container = d.start(&format!("--runtime other -t {COUNT}"));
+    go_on_from(&d, &container, "first");
+    await_counts(&d, &container, 2);
+    assert_counted_on(&d, &container);
+    assert_eq!(d.shell(&container, "echo in"), "in");
+    d.docker(&format!("rm -f {container}")).ok();
 }
 
 fn a_paused_container_is_written_down(t: &Test) {
@@ -239,4 +249,39 @@ fn what_cannot_be_done_is_refused_with_the_reason(t: &Test) {
     }
     assert_eq!(d.status(&container), "running");
     d.docker(&format!("rm -f {container}")).ok();
+}
+
+fn a_runtime_that_knows_no_checkpoints_is_named(t: &Test) {
+    const CRUN: &str = "/usr/bin/crun";
+    require_criu();
+    // Debian's is built without CRIU.
+    if !Path::new(CRUN).exists() || !super::is_cgroup_v2() {
+        integration_cli::skip("needs crun, which needs a machine with cgroup v2 only");
+    }
+    let mut version = command(CRUN);
+    version.arg("--version");
+    if run(version, b"").ok().contains("+CRIU") {
+        integration_cli::skip("this crun knows checkpoints");
+    }
+    let d = t.own_daemon(&DaemonOptions::flags(&format!("--experimental --add-runtime crun={CRUN}")));
+    let container = d.start(&format!("--runtime crun {COUNT}"));
+    let path = format!("/containers/{container}/checkpoints");
+    let asked = d.post_json(&path, &json!({"CheckpointID": "first"}));
+    if is_shoal(t) {
+        asked.expect_error_holding(501, CRUN);
+        asked.expect_error_holding(501, "unknown command checkpoint");
+    } else {
+        assert!(asked.status >= 400, "{asked:?}");
+    }
+    assert_eq!(d.get(&path).expect(200).json(), json!([]));
+    await_counts(&d, &container, 2);
+    assert_counted_on(&d, &container);
+    d.docker(&format!("kill {container}")).ok();
+    d.await_status(&container, "exited");
+    if is_shoal(t) {
+        let start = d.post(&format!("/containers/{container}/start?checkpoint=first"));
+        start.expect_error_holding(501, CRUN);
+    }
+    assert_eq!(d.status(&container), "exited");
+    d.docker(&format!("rm {container}")).ok();
 }
