@@ -95,6 +95,7 @@ pub(crate) fn for_vm() -> Result<()> {
         ("busybox", "busybox-static"),
         ("apparmor_parser", "apparmor"),
         ("runc", "runc"),
+        ("crun", "crun"),
         ("criu", "criu"),
     ])
 }

@@ -29,6 +29,7 @@ pub(crate) fn cases() -> Vec<Case> {
         storage_limits::cases(),
         uninstall::cases(),
         userns::cases(),
+        userns::under_crun::cases(),
     ]
     .concat()
 }

@@ -49,9 +49,10 @@ const MODULES: &[&str] = &[
 ];
 
 /// What is worth a slow machine: where the kernel's own ways differ (cgroups, security modules, mounts, packet filters, what CRIU
-/// knows), and the path that everybody takes. Parts of the names of cases.
+/// and crun know), and the path that everybody takes. Parts of the names of cases.
 const CORE: &[&str] = &[
     "containers::run::",
+    "daemon::userns::",
     "networks::bridge::",
     "networks::publish::",
     "process::checkpoint::",
