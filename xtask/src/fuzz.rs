@@ -116,4 +116,33 @@ mod tests {
         let listed: BTreeSet<String> = TARGETS.iter().map(|target| target.name.to_owned()).collect();
         assert_eq!(found, listed);
     }
+
+    /// Nothing but a nightly compiler would tell otherwise.
+    #[test]
+    fn programs_of_libfuzzer_have_the_crates_of_the_modules_that_are_compiled_into_them() {
+        let read = |path: &str| std::fs::read_to_string(root().unwrap().join(path)).unwrap();
+        let (daemon, programs) =
+            (read("shoald/Cargo.toml"), read("integration-cli/fuzz/libfuzzer/Cargo.toml"));
+        let names = |manifest: &str| -> BTreeSet<String> {
+            let dependencies = manifest.lines().skip_while(|line| *line != "[dependencies]").skip(1);
+            let name = |line: &str| line.split(['.', ' ']).next().map(str::to_owned);
+            dependencies.take_while(|line| !line.starts_with('[')).filter_map(name).collect()
+        };
+        let mut sources = Vec::new();
+        for entry in std::fs::read_dir(root().unwrap().join("shoald/src/config")).unwrap() {
+            sources.push(std::fs::read_to_string(entry.unwrap().path()).unwrap());
+        }
+        let is_used = |name: &String| {
+            let path = format!("{}::", name.replace('-', "_"));
+            let is_path = |(at, _): (usize, &str), text: &str| {
+                !text[..at].ends_with(|before: char| before.is_alphanumeric() || "_:".contains(before))
+            };
+            sources.iter().any(|text| text.match_indices(&path).any(|found| is_path(found, text)))
+        };
+        let used: BTreeSet<String> =
+            names(&daemon).into_iter().filter(|name| !name.is_empty() && is_used(name)).collect();
+        assert!(used.contains("overlay-net"), "{used:?}");
+        let missing: Vec<_> = used.difference(&names(&programs)).cloned().collect();
+        assert_eq!(missing, [""; 0]);
+    }
 }
