@@ -398,6 +398,9 @@ async fn logs_of_services_are_framed_and_say_where_they_come_from() {
     ] {
         let answer = ask(&api, "GET", &format!("/services/web/logs?stdout=1&tail={tail}")).await;
         assert_eq!((answer.status, answer.message().as_str()), (500, message));
+        // The number of lines is looked at last.
+        let answer = ask(&api, "GET", &format!("/services/x/logs?stdout=1&tail={tail}")).await;
+        assert_eq!((answer.status, answer.message().as_str()), (404, "service x not found"));
     }
 }
 

@@ -63,6 +63,8 @@ async fn of_task(call: Call) -> Outcome {
 
 async fn logs(call: Call, of: LogsOf, options: LogOptions, tty: bool) -> Outcome {
     let head = LineHead { timestamps: call.query.flag("timestamps"), details: call.query.flag("details") };
+    // Docker looks at this one only when it has found what is to be read.
+    let options = LogOptions { tail: tail(call.query.text("tail"))?, ..options };
     let lines = call.shared.state.cluster.logs.read(of, options).await?;
     let mut writer = LogWriter::new(tty, Frames::PerEntry, head);
     let mut origins = Origins::default();
@@ -80,6 +82,7 @@ async fn logs(call: Call, of: LogsOf, options: LogOptions, tty: bool) -> Outcome
     Ok(reply::with_type(StatusCode::OK, content_type, Body::from_stream(body)))
 }
 
+/// What is asked for; all lines, whatever is said of their number.
 fn options(call: &Call) -> Result<LogOptions, ApiError> {
     let streams: Vec<LogStream> = [("stdout", LogStream::Stdout), ("stderr", LogStream::Stderr)]
         .into_iter()
@@ -93,7 +96,7 @@ fn options(call: &Call) -> Result<LogOptions, ApiError> {
     Ok(LogOptions {
         streams,
         follow: call.query.flag("follow"),
-        tail: tail(call.query.text("tail"))?,
+        tail: None,
         since: since.filter(|time| time.as_nanosecond() != 0),
     })
 }
