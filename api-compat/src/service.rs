@@ -30,6 +30,7 @@ use crate::reply::{self, Body, BodyError, Reply};
 use crate::router::{self, Spoken};
 use crate::routes;
 use crate::state::ApiState;
+use crate::upload;
 use crate::version::{self, MAX_VERSION};
 
 /// What all handlers share.
@@ -183,9 +184,14 @@ impl Api {
         if !reads_json && let Some(Spoken(Err(error))) = request.extensions().get() {
             return reply::text_failure(&error.clone().into());
         }
-        match self.router.clone().call(request).await {
+        let (request, rest) = upload::lend(request.map(Body::new));
+        let reply = match self.router.clone().call(request).await {
             Ok(reply) => reply,
             Err(never) => match never {},
+        };
+        match rest {
+            Some(rest) => rest.before_end_of(reply).await,
+            None => reply,
         }
     }
 

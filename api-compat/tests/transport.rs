@@ -1,7 +1,14 @@
 //! Versions, headers, error bodies: what every answer has.
 #![cfg(test)]
 
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use api_compat::{Api, ApiState, ApiVersion, DaemonInfo};
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
 use http::Request;
 use http_body_util::Full;
 use node_agent::NodeError;
@@ -63,6 +70,27 @@ async fn unknown_paths_and_methods_are_pages_that_are_not_found() {
 }
 
 #[tokio::test]
+async fn what_is_refused_unread_is_taken_from_the_client_all_the_same() {
+    let (api, _) = api();
+    for (method, target, status) in [
+        ("POST", "/images/create?fromSrc=-&repo=UPPER", 400),
+        ("POST", "/build?t=UPPER", 400),
+        ("PUT", "/containers/one/archive", 400),
+        ("POST", "/nope", 404),
+    ] {
+        let taken = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&taken);
+        let pieces = stream::iter(0..5).map(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, Infallible>(Bytes::from_static(b"piece"))
+        });
+        let request = Request::builder().method(method).uri(target).header("transfer-encoding", "chunked");
+        let answer = send(&api, request.body(Body::from_stream(pieces)).unwrap()).await;
+        assert_eq!((answer.status, taken.load(Ordering::Relaxed)), (status, 5), "{method} {target}");
+    }
+}
+
+#[tokio::test]
 async fn other_methods_of_a_path_are_not_found_either() {
     let (api, fake) = api();
     for (method, target) in [
@@ -105,7 +133,7 @@ async fn the_floor_can_be_raised() {
     let api = Api::new(ApiState {
         node: fake.node(),
         cluster: manager::NotAMember::bundle(),
-        builder: std::sync::Arc::new(builder::Unsupported),
+        builder: Arc::new(builder::Unsupported),
         daemon,
     });
     let answer = ask(&api, "GET", "/v1.43/info").await;

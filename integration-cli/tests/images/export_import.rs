@@ -18,6 +18,7 @@ cases![
     import_answers_the_id_in_its_last_line,
     changes_and_message_are_kept,
     bad_changes_are_refused,
+    a_long_archive_that_is_refused_does_not_hide_the_reason,
     an_archive_is_imported_from_its_address,
     an_address_without_an_archive_is_told_in_dockers_words,
     import_is_told_as_an_event,
@@ -150,6 +151,21 @@ fn bad_changes_are_refused(t: &Test) {
         said.contains(t.by_age("RUN is not a valid change command", "run is not a valid change command")),
         "{reply:?}"
     );
+}
+
+fn a_long_archive_that_is_refused_does_not_hide_the_reason(t: &Test) {
+    let archive = t.directory("archive").join("long.tar");
+    std::fs::File::create(&archive).unwrap().set_len(64 << 20).unwrap();
+    let import =
+        |options: &str| t.docker(&format!("import {options} {} {}", archive.display(), t.name("flat")));
+    import("--change RUN")
+        .fails_saying(1, t.by_age("RUN is not a valid change command", "run is not a valid change command"));
+    import("--platform a/b/c/d").fails_saying(1, "a/b/c/d");
+    // A load is refused while its answer is already under way.
+    let file = std::fs::OpenOptions::new().write(true).open(&archive).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[b'x'; 4096], 0).unwrap();
+    t.docker(&format!("load -i {}", archive.display())).fails_saying(1, "invalid tar header");
+    import("").fails_saying(1, "invalid tar header");
 }
 
 fn import_is_told_as_an_event(t: &Test) {

@@ -3,8 +3,6 @@
 //! Start reading at [`build`]. Whether the parameters make sense is checked by the `builder` crate; here they are only read,
 //! with Docker's defaults for what is absent and its texts for what cannot be read.
 
-use std::sync::Arc;
-
 use builder::{BuildError, BuildParameters, BuildProgress, Experimental, Output};
 use futures_util::StreamExt as _;
 use http::StatusCode;
@@ -21,7 +19,6 @@ use crate::reply::{self, Body, JSON, Outcome};
 use crate::route::ParamKind::{Integer, Texts};
 use crate::route::{Route, post};
 use crate::stream::progress;
-use crate::upload;
 
 /// The header with credentials for several registries.
 const REGISTRY_CONFIG: &str = "x-registry-config";
@@ -84,19 +81,9 @@ fn build_route() -> Route {
 async fn build(mut call: Call) -> Outcome {
     let experimental =
         if call.shared.state.daemon.experimental { Experimental::On } else { Experimental::Off };
-    let (context, rest) = upload::lend(call.stream());
-    let (wishes, answering) = (parameters(&call), Arc::clone(&call.shared.state.builder));
-    let begun = async move {
-        let request = builder::check(wishes?, experimental)?;
-        Ok::<_, ApiError>(answering.build(request, Box::pin(context)).await?)
-    };
-    let mut stream = match begun.await {
-        Ok(stream) => stream,
-        Err(error) => {
-            rest.discard().await;
-            return Err(error);
-        }
-    };
+    let request = builder::check(parameters(&call)?, experimental)?;
+    let context = call.stream();
+    let mut stream = call.shared.state.builder.build(request, context).await?;
     // Docker answers a failure before the first line with a status.
     let first = match stream.next().await {
         Some(Err(error)) => return Err(error.into()),
