@@ -5,6 +5,8 @@
 //! taken over end with their client).
 
 mod first_line;
+mod head_first;
+mod sys;
 mod tls;
 mod unix;
 
@@ -24,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::first_line::FirstLine;
+use self::head_first::{HeadFirst, Unread};
 pub(crate) use self::unix::remove_stale;
 use crate::config::{Config, HostAddress, TlsMode};
 
@@ -239,7 +242,7 @@ async fn accept(socket: &Socket) -> std::io::Result<Connection> {
 /// Serves one connection until it ends; when the daemon stops, after the request under way.
 async fn serve_one<I, S, B>(stream: I, identity: Option<PeerCertificate>, service: S, stop: CancellationToken)
 where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    I: AsyncRead + AsyncWrite + Unread + Unpin + Send + 'static,
     S: hyper::service::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
     S: Send + Sync + 'static,
     S::Future: Send,
@@ -255,7 +258,8 @@ where
     let mut http = hyper::server::conn::http1::Builder::new();
     // Go's servers write header names in this form, and some clients compare them byte by byte.
     http.title_case_headers(true).timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    let connection = http.serve_connection(TokioIo::new(FirstLine::new(stream)), service).with_upgrades();
+    let stream = FirstLine::new(HeadFirst::new(stream));
+    let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,

@@ -36,8 +36,16 @@ struct Serving {
 
 impl Serving {
     fn start(listener: Listener) -> Self {
+        Self::start_with(listener, hyper::service::service_fn(answer))
+    }
+
+    fn start_with<S>(listener: Listener, service: S) -> Self
+    where
+        S: hyper::service::Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible>,
+        S: Clone + Send + Sync + 'static,
+        S::Future: Send,
+    {
         let (stop, connections) = (CancellationToken::new(), TaskTracker::new());
-        let service = hyper::service::service_fn(answer);
         let task = tokio::spawn(listener.serve(service, connections.clone(), stop.clone()));
         Self { stop, task, connections }
     }
@@ -63,6 +71,39 @@ async fn a_unix_socket_replaces_what_a_crash_has_left_and_is_closed_to_others() 
     let serving = Serving::start(listeners.remove(0));
     let text = ask(tokio::net::UnixStream::connect(&path).await.unwrap()).await;
     assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && text.contains("\r\nContent-Length: 2\r\n"), "{text}");
+    serving.end().await;
+}
+
+/// On a runtime of one thread nobody runs between two sends of a task that does not wait.
+#[tokio::test]
+async fn a_client_of_a_unix_socket_reads_that_it_may_take_over_before_anything_is_written_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("shoal.sock");
+    let mut listeners = bind(&config(&["-H", &format!("unix://{}", path.display())])).await.unwrap();
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let hand_over = move |mut request: Request<Incoming>| {
+        let (upgrade, tell) = (hyper::upgrade::on(&mut request), tell.clone());
+        tokio::spawn(async move {
+            let mut connection = TokioIo::new(upgrade.await.unwrap());
+            tell.send("begins").unwrap();
+            connection.write_all(b"output").await.unwrap();
+            tell.send("has written").unwrap();
+        });
+        let answer = Response::builder().status(101).header("Connection", "Upgrade").header("Upgrade", "tcp");
+        std::future::ready(Ok::<_, Infallible>(answer.body(Full::<Bytes>::default()).unwrap()))
+    };
+    let serving = Serving::start_with(listeners.remove(0), hyper::service::service_fn(hand_over));
+    let mut client = tokio::net::UnixStream::connect(&path).await.unwrap();
+    let request = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
+    client.write_all(request).await.unwrap();
+    assert_eq!(told.recv().await, Some("begins"));
+    assert!(told.try_recv().is_err(), "it was written before the head was read");
+    let mut head = vec![0; 8192];
+    let count = client.read(&mut head).await.unwrap();
+    assert!(head[..count].ends_with(b"\r\n\r\n"), "{}", String::from_utf8_lossy(&head[..count]));
+    let mut output = String::new();
+    client.read_to_string(&mut output).await.unwrap();
+    assert_eq!((output.as_str(), told.recv().await), ("output", Some("has written")));
     serving.end().await;
 }
 

@@ -18,6 +18,7 @@ const UNSAFE: &[&str] = &[
     "node-agent/shim/src/memory.rs",
     "node-agent/shim/src/sys.rs",
     "node-agent/runtime/src/sys.rs",
+    "shoald/src/listen/sys.rs",
     // Raw system calls are what this program for the tests is for.
     "integration-cli/src/bin/prober.rs",
 ];
