@@ -243,7 +243,7 @@ impl Host {
         let mut errors = outside::disconnect(&self.shared, sandbox);
         self.shared.balancer.forget(&sandbox.id);
         if let Some(path) = &sandbox.netns {
-            errors.extend(sandbox::cut_off(&sandbox.endpoints).err());
+            errors.extend(sandbox::cut_off(path, &sandbox.endpoints));
             errors.extend(netns::remove(path).err());
         }
         errors

@@ -20,7 +20,7 @@ use crate::netlink::{INET, INET6, Protocol, Socket, link, missing_is_fine, route
 use crate::netns::Netns;
 use crate::overlay::Overlays;
 use crate::overlay::spec::OverlayRole;
-use crate::spec::{DriverSpec, Endpoint, MacAddr, Sandbox, SandboxSpec};
+use crate::spec::{DriverSpec, Endpoint, IfName, MacAddr, Sandbox, SandboxSpec};
 use crate::sysctl;
 
 /// Index of the loopback interface in every namespace.
@@ -175,12 +175,25 @@ pub(crate) fn remove_interfaces(path: &Path, endpoints: &[&Endpoint]) -> Vec<Net
 /// Cuts endpoints off at once; their interfaces vanish with the namespace, which the kernel takes apart in its own time.
 ///
 /// Deleting them here would wait for the kernel's clean-up, ten times as long as everything else. [`sweep`] deletes those
-/// whose namespace lives on.
-pub(crate) fn cut_off(endpoints: &[Endpoint]) -> Result<()> {
-    let mut batch = Batch::default();
-    for name in endpoints.iter().filter_map(|endpoint| endpoint.host_ifname.as_ref()) {
-        link::retire(&mut batch, name);
+/// whose namespace lives on. An interface without an end outside is set down inside: one of a macvlan network that is up
+/// holds its hardware address at the parent, and the container that is started next may have the same.
+pub(crate) fn cut_off(path: &Path, endpoints: &[Endpoint]) -> Vec<NetError> {
+    let outside: Vec<&IfName> =
+        endpoints.iter().filter_map(|endpoint| endpoint.host_ifname.as_ref()).collect();
+    let inside = endpoints.iter().filter(|endpoint| endpoint.host_ifname.is_none());
+    let inside: Vec<&IfName> = inside.map(|endpoint| &endpoint.ifname).collect();
+    let mut errors: Vec<NetError> = retire(&outside).err().into_iter().collect();
+    if !inside.is_empty() && path.exists() {
+        let retired = Netns::open(path).and_then(|netns| netns.run(|| retire(&inside)));
+        errors.extend(retired.and_then(std::convert::identity).err());
     }
+    errors
+}
+
+/// Sets interfaces of the calling thread's namespace down for good.
+fn retire(names: &[&IfName]) -> Result<()> {
+    let mut batch = Batch::default();
+    names.iter().for_each(|name| link::retire(&mut batch, name));
     let failed = || NetError::kernel("set interfaces of a container down");
     let outcomes = driver::route_socket()?.run(&batch).map_err(failed())?;
     outcomes.into_iter().try_for_each(missing_is_fine).map_err(failed())

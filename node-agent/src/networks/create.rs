@@ -392,7 +392,8 @@ fn pool_requests(spec: &mut NetworkSpec) -> Result<Vec<PoolRequest>, NodeError> 
     Ok(requests)
 }
 
-/// Keeps no address for the bridge of an internal network that will not have one: all are the containers'.
+/// Keeps no address for the bridge of an internal network that will not have one: all are the containers'. Nor for the
+/// router of a macvlan network, which is outside: only who made the network knows whether there is one and where.
 fn drop_needless_gateways(spec: &NetworkSpec, requests: &mut [PoolRequest]) -> Result<(), NodeError> {
     let is_isolated = |family: &str| {
         let mode = spec.options.get(&format!("com.docker.network.bridge.gateway_mode_{family}"));
@@ -402,6 +403,7 @@ fn drop_needless_gateways(spec: &NetworkSpec, requests: &mut [PoolRequest]) -> R
     if (v4 || v6) && !spec.internal {
         return Err(NodeError::invalid("gateway mode 'isolated' can only be used for an internal network"));
     }
+    let is_outside = spec.driver == "macvlan";
     let is_inhibited = option_switch(spec, "com.docker.network.bridge.inhibit_ipv4")? == Some(true);
     for request in requests {
         let family = match request.subnet {
@@ -412,7 +414,7 @@ fn drop_needless_gateways(spec: &NetworkSpec, requests: &mut [PoolRequest]) -> R
             Family::V4 => v4 || (is_inhibited && spec.internal),
             Family::V6 => v6,
         };
-        if has_none && request.gateway == GatewayRequest::First {
+        if (has_none || is_outside) && request.gateway == GatewayRequest::First {
             request.gateway = GatewayRequest::None;
         }
     }
@@ -488,5 +490,24 @@ mod tests {
         let automatic = |family| SubnetRequest::Automatic(family);
         let subnets: Vec<_> = requests.iter().map(|request| request.subnet).collect();
         assert_eq!(subnets, [automatic(Family::V4), automatic(Family::V6)]);
+    }
+
+    #[test]
+    fn the_router_of_a_macvlan_network_is_never_guessed() {
+        let given: IpAddr = "192.0.2.9".parse().unwrap();
+        let pool = |subnet: &str, gateway| PoolSpec {
+            subnet: Some(subnet.parse().unwrap()),
+            range: None,
+            gateway,
+            auxiliary: BTreeMap::new(),
+        };
+        let gateways = |driver: &str| {
+            let mut wish = spec("lan", driver);
+            wish.ipam.pools = vec![pool("192.0.2.0/24", Some(given)), pool("198.51.100.0/24", None)];
+            let requests = pool_requests(&mut wish).unwrap();
+            requests.into_iter().map(|request| request.gateway).collect::<Vec<_>>()
+        };
+        assert_eq!(gateways("macvlan"), [GatewayRequest::Given(given), GatewayRequest::None]);
+        assert_eq!(gateways("bridge"), [GatewayRequest::Given(given), GatewayRequest::First]);
     }
 }

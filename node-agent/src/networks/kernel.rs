@@ -135,9 +135,13 @@ pub(super) fn has_bridge(spec: &overlay_net::NetworkSpec, name: &IfName) -> bool
     matches!(&spec.driver, DriverSpec::Bridge(bridge) if bridge.bridge == *name)
 }
 
-/// The first gateway of each family that a network gives its containers.
-pub(super) fn next_hops(spec: &overlay_net::NetworkSpec) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
-    first_of_each(spec, |subnet| subnet.next_hop.or(subnet.gateway))
+/// The gateway of each family that a network gives a container with these addresses: that of the subnet of each.
+pub(super) fn next_hops(
+    spec: &overlay_net::NetworkSpec,
+    addresses: &[IpNet],
+) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
+    let is_of = |subnet: &SubnetSpec| addresses.iter().any(|net| subnet.subnet.contains(&net.addr()));
+    first_of_each(spec, |subnet| subnet.next_hop.or(subnet.gateway).filter(|_| is_of(subnet)))
 }
 
 /// The first address of each family at which a network itself is reached.
@@ -182,4 +186,47 @@ pub(super) fn families(spec: &overlay_net::NetworkSpec) -> (bool, bool) {
     };
     let has = |is_family: fn(&IpNet) -> bool| subnets.iter().any(|subnet| is_family(&subnet.subnet));
     (has(|net| matches!(net, IpNet::V4(_))), has(|net| matches!(net, IpNet::V6(_))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_is_shown_the_gateways_of_the_subnets_it_is_in() {
+        let subnet = |subnet: &str, gateway: Option<&str>| SubnetSpec {
+            subnet: subnet.parse().unwrap(),
+            gateway: gateway.map(|gateway| gateway.parse().unwrap()),
+            next_hop: None,
+        };
+        let lan = overlay_net::NetworkSpec {
+            id: shoal_types::NetworkId::random_local(),
+            name: "lan".to_owned(),
+            driver: DriverSpec::Macvlan(MacvlanSpec {
+                parent: Some("eth0".parse().unwrap()),
+                mode: MacvlanMode::Bridge,
+                subnets: vec![
+                    subnet("192.0.2.0/24", None),
+                    subnet("198.51.100.0/24", Some("198.51.100.254")),
+                    subnet("2001:db8:1::/64", Some("2001:db8:1::1")),
+                    subnet("2001:db8:2::/64", Some("2001:db8:2::1")),
+                ],
+                reach: Reach::External,
+                mtu: None,
+                container_iface_prefix: "eth".to_owned(),
+            }),
+        };
+        let hops = |addresses: &[&str]| {
+            let addresses: Vec<IpNet> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+            let (v4, v6) = next_hops(&lan, &addresses);
+            (v4.map(|hop| hop.to_string()), v6.map(|hop| hop.to_string()))
+        };
+        let some = |hop: &str| Some(hop.to_owned());
+        assert_eq!(hops(&["192.0.2.20/24"]), (None, None));
+        assert_eq!(hops(&["192.0.2.20/24", "2001:db8:2::20/64"]), (None, some("2001:db8:2::1")));
+        assert_eq!(
+            hops(&["198.51.100.20/24", "2001:db8:1::20/64"]),
+            (some("198.51.100.254"), some("2001:db8:1::1"))
+        );
+    }
 }

@@ -240,7 +240,7 @@ impl State {
         if endpoint.is_none() && !is_nominal {
             return Some(wishes::idle_status(given.network.clone()));
         }
-        let (ipv4_gateway, ipv6_gateway) = kernel::next_hops(&entry.kernel);
+        let (ipv4_gateway, ipv6_gateway) = kernel::next_hops(&entry.kernel, &given.addresses);
         Some(EndpointStatus {
             network_id: given.network.clone(),
             endpoint_id: Some(given.endpoint),

@@ -319,27 +319,48 @@ fn a_bridge_of_the_user_is_used_and_kept() {
     });
 }
 
+/// A macvlan network on the way out.
+fn lan() -> std::sync::Arc<overlay_net::NetworkSpec> {
+    use overlay_net::{DriverSpec, MacvlanMode, MacvlanSpec, NetworkSpec, SubnetSpec};
+    let subnet = SubnetSpec {
+        subnet: "192.0.2.0/24".parse().unwrap(),
+        gateway: Some("192.0.2.9".parse().unwrap()),
+        next_hop: None,
+    };
+    std::sync::Arc::new(NetworkSpec {
+        id: shoal_types::NetworkId::random_local(),
+        name: "lan".to_owned(),
+        driver: DriverSpec::Macvlan(MacvlanSpec {
+            parent: Some("eth0".parse().unwrap()),
+            mode: MacvlanMode::Bridge,
+            subnets: vec![subnet],
+            reach: Reach::External,
+            mtu: None,
+            container_iface_prefix: "eth".to_owned(),
+        }),
+    })
+}
+
+#[test]
+fn a_macvlan_address_is_free_while_the_kernel_takes_its_former_namespace_apart() {
+    in_world(|world| {
+        let net = lan();
+        world.host.ensure_network(&net).unwrap();
+        let former = world.container(&[(&net, &["192.0.2.50/24"])]);
+        let lingering = former.netns();
+        assert!(world.host.remove_sandbox(&former.sandbox).is_empty());
+        let next = world.container(&[(&net, &["192.0.2.50/24"])]);
+        assert_eq!(next.sandbox.endpoints[0].mac, former.sandbox.endpoints[0].mac);
+        lingering.run(|| assert!(ip("link show eth0").contains("DOWN"))).unwrap();
+        assert!(world.host.remove_sandbox(&next.sandbox).is_empty());
+        assert!(world.host.remove_network(&net).is_empty());
+    });
+}
+
 #[test]
 fn macvlan_endpoints_sit_on_the_lan() {
-    use overlay_net::{DriverSpec, MacvlanMode, MacvlanSpec, NetworkSpec, SubnetSpec};
     in_world(|world| {
-        let subnet = SubnetSpec {
-            subnet: "192.0.2.0/24".parse().unwrap(),
-            gateway: Some("192.0.2.9".parse().unwrap()),
-            next_hop: None,
-        };
-        let net = std::sync::Arc::new(NetworkSpec {
-            id: shoal_types::NetworkId::random_local(),
-            name: "lan".to_owned(),
-            driver: DriverSpec::Macvlan(MacvlanSpec {
-                parent: Some("eth0".parse().unwrap()),
-                mode: MacvlanMode::Bridge,
-                subnets: vec![subnet],
-                reach: Reach::External,
-                mtu: None,
-                container_iface_prefix: "eth".to_owned(),
-            }),
-        });
+        let net = lan();
         world.host.ensure_network(&net).unwrap();
         serve_on_neighbour(world, 80);
         let mut a = world.container(&[(&net, &["192.0.2.50/24"])]);
