@@ -30,6 +30,7 @@ cases![
     the_container_lists_its_running_execs,
     a_client_that_leaves_does_not_end_the_command,
     execs_end_with_their_container,
+    an_exec_is_known_until_its_container_is_removed,
     many_execs_run_at_once,
     output_of_an_exec_is_not_in_the_log,
 ];
@@ -312,10 +313,32 @@ fn execs_end_with_their_container(t: &Test) {
     });
     t.docker(&format!("kill {container}")).ok();
     assert_eq!(read_all(stream).stdout, "");
-    eventually("the exec is forgotten or finished", || {
-        let reply = t.get(&format!("/exec/{exec}/json"));
-        (reply.status == 404 || reply.json()["Running"] == false).then_some(())
+    // No waiting here: the client asks for the code when the stream has ended.
+    let ended = inspect(t, &exec);
+    assert_eq!((&ended["Running"], &ended["ExitCode"]), (&json!(false), &json!(137)));
+}
+
+fn an_exec_is_known_until_its_container_is_removed(t: &Test) {
+    let container = t.start("busybox park");
+    let exec = create(t, &container, &json!({"Cmd": ["sh", "-c", "exit 3"], "AttachStdout": true}));
+    read_all(begin(t, &exec).expect(101).hijack());
+    let unstarted = create(t, &container, &json!({"Cmd": ["true"]}));
+    t.docker(&format!("kill {container}")).ok();
+    t.docker(&format!("wait {container}")).ok();
+    assert_eq!(inspect(t, &exec)["ExitCode"], 3);
+    assert_eq!(t.inspect(&container)["ExecIDs"], Value::Null);
+    let resized = t.post(&format!("/exec/{exec}/resize?h=10&w=10"));
+    if t.implementation().is_reference() {
+        // It gives the state, and a failure of its own for the status; newer ones do as Shoal.
+        resized.expect_error_holding(500, "is not running");
+    } else {
+        resized.expect_error(409, &format!("container {} is not running", container.id));
+    }
+    eventually("an exec that was not started is forgotten", || {
+        (t.get(&format!("/exec/{unstarted}/json")).status == 404).then_some(())
     });
+    t.docker(&format!("rm {container}")).ok();
+    t.get(&format!("/exec/{exec}/json")).expect_error_holding(404, "No such exec instance");
 }
 
 fn many_execs_run_at_once(t: &Test) {

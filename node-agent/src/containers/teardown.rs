@@ -18,7 +18,7 @@ impl Actor {
     /// bundle is kept, so that the next boot finds it and tries again.
     pub(super) async fn tear_down(&mut self) {
         let Some(mut run) = self.core.run.take() else { return };
-        self.shared.execs.forget_container(self.core.id);
+        self.shared.execs.forget_unstarted(self.core.id);
         // Nobody may find a shim that is about to end.
         self.publish();
         let mut errors = self.end_processes_and_network(&run).await;

@@ -75,7 +75,9 @@ impl Shared {
     pub(crate) async fn complete(&self, view: &Arc<ContainerView>) -> ContainerView {
         let mut complete = ContainerView::clone(view);
         self.add_names(&mut complete);
-        complete.exec_ids = self.execs.unfinished_of(view.id);
+        if view.state.run().is_some() {
+            complete.exec_ids = self.execs.unfinished_of(view.id);
+        }
         complete.paths = self.paths(view).await;
         complete.effective = self.effective(view);
         complete

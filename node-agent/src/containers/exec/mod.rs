@@ -1,8 +1,9 @@
 //! Commands run in containers beside their init process: what is known of them, and how they are started.
 //!
 //! Start reading at [`Execs`], the register, then `start.rs`. A command's record lives until some minutes after its exit,
-//! or until its container stops. Its exit code is stored before the streams of its client end, because clients ask for it
-//! then. Starting is a task of its own, so that a client who goes away leaves nothing half done.
+//! or until its container is removed; one that was never started goes when its container stops. Its exit code is stored
+//! before the streams of its client end, because clients ask for it then, also when the command ended with its container.
+//! Starting is a task of its own, so that a client who goes away leaves nothing half done.
 
 mod port;
 pub(crate) mod start;
@@ -175,7 +176,14 @@ impl Execs {
         self.lock().expiring.push_back((Instant::now() + KEEP, id));
     }
 
-    /// Forgets all commands of a container that has stopped.
+    /// Forgets the commands of a container that has stopped which nobody started. The others end with it, and what became
+    /// of them is asked for afterwards.
+    pub(crate) fn forget_unstarted(&self, container: ContainerId) {
+        let is_over = |entry: &Entry| entry.slot.id() == container && entry.phase() == Phase::Created;
+        self.lock().entries.retain(|_, entry| !is_over(entry));
+    }
+
+    /// Forgets all commands of a container that is removed.
     pub(crate) fn forget_container(&self, container: ContainerId) {
         self.lock().entries.retain(|_, entry| entry.slot.id() != container);
     }

@@ -91,6 +91,8 @@ impl Execs for Engine {
 
     async fn resize(&self, id: &str, height: u16, width: u16) -> Result<(), NodeError> {
         let entry = self.shared.execs.find(id)?;
+        let view = entry.slot.view();
+        require_running(&view, &view.id.to_string())?;
         let mut phase = entry.follow();
         let started = phase.wait_for(|phase| !matches!(phase, Phase::Created | Phase::Starting));
         let Ok(started) = tokio::time::timeout(START_TIMEOUT, started).await else {

@@ -70,7 +70,7 @@ async fn a_command_runs_once() {
 }
 
 #[tokio::test]
-async fn commands_need_a_running_container_and_go_with_it() {
+async fn commands_need_a_running_container_and_unstarted_ones_go_with_it() {
     let machine = Machine::new();
     let engine = machine.daemon().await;
     let id = created(&engine, "web", spec()).await;
@@ -94,4 +94,41 @@ async fn commands_need_a_running_container_and_go_with_it() {
     wait_for_state(&engine, "web", "exited").await;
     let error = execs(&engine).inspect(&exec.to_string()).await.unwrap_err();
     assert_eq!(error.message(), format!("No such exec instance: {exec}"));
+}
+
+#[tokio::test]
+async fn what_became_of_a_command_is_known_until_its_container_is_removed() {
+    let machine = Machine::new();
+    let engine = machine.daemon().await;
+    let id = started(&engine, "web", spec()).await;
+    let process = machine.process(id);
+    let create = async || execs(&engine).create("web", command(&["ls"])).await.unwrap();
+    let (finished, running) = (create().await, create().await);
+    for exec in [finished, running] {
+        execs(&engine).start_detached(&exec.to_string()).await.unwrap();
+    }
+    process.exit_exec(finished, 4);
+    process.exit(0);
+    wait_for_state(&engine, "web", "exited").await;
+    assert!(
+        crate::api::containers::ContainerViews::inspect(&engine, "web").await.unwrap().exec_ids.is_empty()
+    );
+    process.exit_exec(running, 137);
+    for (exec, code) in [(finished, 4), (running, 137)] {
+        let mut entry = engine.boot_access().execs.find(&exec.to_string()).unwrap().follow();
+        entry.wait_for(|phase| matches!(phase, crate::containers::exec::Phase::Exited(..))).await.unwrap();
+        let ended = execs(&engine).inspect(&exec.to_string()).await.unwrap();
+        assert_eq!((ended.running, ended.exit_code), (false, Some(code)));
+        let refused = [
+            execs(&engine).resize(&exec.to_string(), 40, 40).await.unwrap_err(),
+            execs(&engine).start_detached(&exec.to_string()).await.unwrap_err(),
+        ];
+        for error in refused {
+            let expected = (format!("container {id} is not running"), ErrorKind::Conflict);
+            assert_eq!((error.message(), error.kind()), expected);
+        }
+    }
+    engine.remove("web", FORCE).await.unwrap();
+    let error = execs(&engine).inspect(&finished.to_string()).await.unwrap_err();
+    assert_eq!(error.message(), format!("No such exec instance: {finished}"));
 }
