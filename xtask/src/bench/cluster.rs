@@ -40,12 +40,17 @@ pub(super) fn scale() -> Result<()> {
     ];
     let printed = read_with("cargo", &test, &[("SHOAL_SCALE", plan)])?;
     print!("{printed}");
-    let lines = printed.lines().skip_while(|line| !line.starts_with(COLUMNS));
-    let figures: Vec<&str> = lines.take_while(|line| line.contains(',') && !line.contains(' ')).collect();
+    let figures = figures_of(&printed);
     ensure!(figures.len() > 1, "the run has printed no figures");
     let docs = root()?.join("docs");
     std::fs::write(docs.join("scale.csv"), figures.join("\n") + "\n").context("write docs/scale.csv")?;
     std::fs::write(docs.join("scale.svg"), draw(&figures)?).context("write docs/scale.svg")
+}
+
+/// The lines of figures of a run, and before them that of their columns. The test harness may say something in between.
+fn figures_of(printed: &str) -> Vec<&str> {
+    let lines = printed.lines().skip_while(|line| !line.starts_with(COLUMNS));
+    lines.filter(|line| line.contains(',') && !line.contains(' ')).collect()
 }
 
 /// Three managers: how long creations take until they are answered, and how long it takes until another leads.
@@ -112,6 +117,12 @@ fn chart(svg: &mut String, top: f64, title: &str, points: &[(f64, f64)]) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_between_figures_is_left_out() {
+        let printed = "Plan { nodes: 9, steps: 2 }\nnodes,tasks\n4,8\ntest scale::a has been running\n9,18\nmost: 9, in all\n";
+        assert_eq!(figures_of(printed), ["nodes,tasks", "4,8", "9,18"]);
+    }
 
     #[test]
     fn a_drawing_has_every_figure() {

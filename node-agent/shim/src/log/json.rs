@@ -21,11 +21,11 @@ use crate::stream::Stream;
 pub(crate) const ENDS: EntryEnds = EntryEnds { whole_entries, sound_len };
 
 /// The beginning of every entry.
-pub const PREFIX: &[u8] = br#"{"log":""#;
+pub const PREFIX: [u8; 8] = *br#"{"log":""#;
 /// What follows the text, up to the stream's name.
-pub const STREAM_PREFIX: &[u8] = br#"","stream":""#;
+pub const STREAM_PREFIX: [u8; 12] = *br#"","stream":""#;
 /// What follows the stream's name (or the attributes), up to the time.
-pub const TIME_PREFIX: &[u8] = br#","time":""#;
+pub const TIME_PREFIX: [u8; 9] = *br#","time":""#;
 
 /// The writer of entries.
 #[derive(Debug)]
@@ -58,11 +58,11 @@ impl EntryFormat for JsonFormat {
     fn begin(&mut self, stream: Stream, time: Timestamp) {
         const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(9));
         self.suffix.clear();
-        self.suffix.extend_from_slice(STREAM_PREFIX);
+        self.suffix.extend_from_slice(&STREAM_PREFIX);
         self.suffix.extend_from_slice(stream.name().as_bytes());
         self.suffix.push(b'"');
         self.suffix.extend_from_slice(&self.attrs);
-        self.suffix.extend_from_slice(TIME_PREFIX);
+        self.suffix.extend_from_slice(&TIME_PREFIX);
         let written = PRINTER.print_timestamp(&time, jiff::fmt::StdIoWrite(&mut self.suffix));
         // Writing to memory does not fail, and every timestamp can be printed.
         debug_assert!(written.is_ok());
@@ -70,7 +70,7 @@ impl EntryFormat for JsonFormat {
     }
 
     fn append(&mut self, text: &[u8], end: LineEnd, out: &mut Vec<u8>) {
-        out.extend_from_slice(PREFIX);
+        out.extend_from_slice(&PREFIX);
         escape(text, out);
         if end == LineEnd::Newline {
             out.extend_from_slice(br"\n");

@@ -17,7 +17,7 @@ use crate::log::json::{PREFIX, STREAM_PREFIX, TIME_PREFIX};
 use crate::stream::Stream;
 
 /// What follows the time.
-const TIME_SUFFIX: &[u8] = br#""}"#;
+const TIME_SUFFIX: [u8; 2] = *br#""}"#;
 
 /// Length of a time with nine digits of a second.
 const WHOLE_TIME: usize = 30;
@@ -74,7 +74,7 @@ impl Parser {
 
     fn time(&mut self, text: &[u8]) -> Option<Timestamp> {
         if let Some((last, time)) = &self.last_time
-            && last == text
+            && is_same_time(last, text)
         {
             return Some(*time);
         }
@@ -95,13 +95,14 @@ impl Parser {
 
 /// Takes an entry of our own form apart and unescapes its text; `None` for any other form.
 fn scan<'a>(line: &'a [u8], text: &mut Vec<u8>) -> Option<Scanned<'a>> {
-    let rest = line.strip_prefix(PREFIX)?;
+    let rest = without(line, &PREFIX)?;
     let text_len = unescape(rest, text)?;
-    let rest = rest[text_len..].strip_prefix(STREAM_PREFIX)?;
-    let (stream, rest) = Stream::ALL.into_iter().find_map(|stream| {
-        let rest = rest.strip_prefix(stream.name().as_bytes())?;
-        Some((stream, rest.strip_prefix(b"\"")?))
-    })?;
+    let rest = without(&rest[text_len..], &STREAM_PREFIX)?;
+    let (stream, rest) = match rest.split_first_chunk()? {
+        (b"stdout\"", rest) => (Stream::Stdout, rest),
+        (b"stderr\"", rest) => (Stream::Stderr, rest),
+        _ => return None,
+    };
     let time = time_of(rest)?;
     let between = rest.len().checked_sub(TIME_PREFIX.len() + time.len() + TIME_SUFFIX.len())?;
     let attrs = match &rest[..between] {
@@ -111,17 +112,37 @@ fn scan<'a>(line: &'a [u8], text: &mut Vec<u8>) -> Option<Scanned<'a>> {
     Some(Scanned { stream, attrs, time })
 }
 
+/// What follows a beginning of known length. Comparing so many bytes takes a few instructions; a call of the C library, which
+/// `strip_prefix` may end in, costs some processors more than the rest of a short entry.
+fn without<'a, const N: usize>(bytes: &'a [u8], beginning: &[u8; N]) -> Option<&'a [u8]> {
+    let (found, rest) = bytes.split_first_chunk()?;
+    (found == beginning).then_some(rest)
+}
+
+/// Whether two times are the same text; for the same reason whole ones are compared as what they are.
+fn is_same_time(one: &[u8], other: &[u8]) -> bool {
+    let whole = |text: &[u8]| text.first_chunk::<WHOLE_TIME>().copied().filter(|_| text.len() == WHOLE_TIME);
+    match (whole(one), whole(other)) {
+        (Some(one), Some(other)) => one == other,
+        (None, None) => one == other,
+        _ => false,
+    }
+}
+
 /// The text of the time at the end of a line.
 fn time_of(line: &[u8]) -> Option<&[u8]> {
-    let line = line.strip_suffix(TIME_SUFFIX)?;
+    let (line, end) = line.split_last_chunk()?;
+    if *end != TIME_SUFFIX {
+        return None;
+    }
     // Nine times in ten nothing was cut off a time.
     if let Some((rest, time)) = line.len().checked_sub(WHOLE_TIME).and_then(|at| line.split_at_checked(at))
-        && rest.ends_with(TIME_PREFIX)
+        && rest.last_chunk() == Some(&TIME_PREFIX)
     {
         return Some(time);
     }
     let reach = line.len().saturating_sub(TIME_REACH);
-    let at = memchr::memmem::rfind(&line[reach..], TIME_PREFIX)?;
+    let at = memchr::memmem::rfind(&line[reach..], &TIME_PREFIX)?;
     Some(&line[reach + at + TIME_PREFIX.len()..])
 }
 
